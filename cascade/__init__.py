@@ -1,0 +1,109 @@
+"""Answers every LLM request with the cheapest model that gets it right."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .default import ask
+from .engine import Cascade
+from .errors import (
+    AllRungsFailed,
+    BadResponse,
+    BudgetExceeded,
+    CascadeError,
+    ConfigError,
+    ConnectFailed,
+    ContentRefused,
+    ContextTooLong,
+    DeadlineExceeded,
+    EngineClosed,
+    LadderError,
+    LogError,
+    NotRecorded,
+    Problem,
+    ProviderError,
+    ProviderTimeout,
+    RateLimited,
+    RequestError,
+    RequestRefused,
+    RunError,
+    ScorerError,
+    ServerFailed,
+    Unauthorized,
+)
+from .ladder import Ladder, Rung
+from .policy import Decision, Policy, State, Thresholds
+from .pricing import Price
+from .types import (
+    Answer,
+    Attempt,
+    Demand,
+    Message,
+    ModelCall,
+    Request,
+    Result,
+    Score,
+    TokenLogprobs,
+    Usage,
+)
+
+if TYPE_CHECKING:
+    from . import sync
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AllRungsFailed",
+    "Answer",
+    "Attempt",
+    "BadResponse",
+    "BudgetExceeded",
+    "Cascade",
+    "CascadeError",
+    "ConfigError",
+    "ConnectFailed",
+    "ContentRefused",
+    "ContextTooLong",
+    "DeadlineExceeded",
+    "Decision",
+    "Demand",
+    "EngineClosed",
+    "Ladder",
+    "LadderError",
+    "LogError",
+    "Message",
+    "ModelCall",
+    "NotRecorded",
+    "Policy",
+    "Price",
+    "Problem",
+    "ProviderError",
+    "ProviderTimeout",
+    "RateLimited",
+    "Request",
+    "RequestError",
+    "RequestRefused",
+    "Result",
+    "RunError",
+    "Rung",
+    "Score",
+    "ScorerError",
+    "ServerFailed",
+    "State",
+    "Thresholds",
+    "TokenLogprobs",
+    "Unauthorized",
+    "Usage",
+    "__version__",
+    "ask",
+    "sync",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the blocking front at first use: it needs threads that most programs do not."""
+    if name == "sync":
+        import importlib
+
+        return importlib.import_module(".sync", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

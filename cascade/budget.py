@@ -1,0 +1,51 @@
+"""Which calls the money of one ask still allows. Pure arithmetic over what is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .ladder import Rung
+from .pricing import add_costs
+from .types import Attempt
+
+__all__ = ["refusal_to_spend", "spent_usd"]
+
+
+def spent_usd(attempts: Sequence[Attempt]) -> float | None:
+    """Return what the attempts cost together, US dollars; None when one of them is unknown.
+
+    A skipped rung costs nothing. A failed call whose cost nobody reported counts as unknown only
+    if the provider had begun to answer; clients report that by setting the attempt's cost to None.
+    """
+    total: float | None = 0.0
+    for attempt in attempts:
+        if attempt.verdict != "skipped":
+            total = add_costs(total, attempt.cost_usd)
+    return total
+
+
+def refusal_to_spend(
+    rung: Rung, attempts: Sequence[Attempt], max_cost_usd: float | None
+) -> str | None:
+    """Return why `rung` must not be called under `max_cost_usd`, or None when it may.
+
+    A call is refused when it is known to pass the limit: the money is spent already, or the prompt
+    alone would cost more than what is left (counted with the tokens an earlier rung reported, since
+    nothing else is known before the call). A rung or an attempt without a price is refused too:
+    nobody could say whether the limit holds.
+    """
+    if max_cost_usd is None:
+        return None
+    spent = spent_usd(attempts)
+    if spent is None:
+        return "an earlier call has no known price, so max_cost_usd cannot be kept"
+    if rung.price is None:
+        return "its price is unknown, so max_cost_usd cannot be kept"
+    left = max_cost_usd - spent
+    if left <= 0:
+        return f"max_cost_usd {max_cost_usd:g} is spent"
+    counts = [a.answer.usage.prompt_tokens for a in attempts if a.answer is not None]
+    known = [count for count in counts if count is not None]
+    if known and min(known) * rung.price.input / 1e6 > left:
+        return f"its prompt alone would pass max_cost_usd {max_cost_usd:g}"
+    return None

@@ -1,0 +1,234 @@
+"""Every error the package raises, as one tree.
+
+::
+
+    CascadeError
+    ├── ConfigError               the caller must change something; nothing was spent
+    │   ├── LadderError           a ladder file has mistakes: `.problems` holds all of them
+    │   ├── RequestError          what was given to `ask` cannot be sent
+    │   ├── ScorerError           a scorer cannot be loaded or does not fit the ladder
+    │   └── LogError              a log cannot be written, or its records cannot be read
+    └── RunError                  this ask failed
+        ├── EngineClosed          asked outside `async with`, or after closing
+        ├── DeadlineExceeded      the time given ran out before any rung had answered
+        ├── BudgetExceeded        no rung may be called for the money given
+        ├── AllRungsFailed        no rung answered: an exception group of every cause
+        └── ProviderError         one call of one rung failed (`.status`, `.retry_after_s`)
+            ├── ConnectFailed     no connection, or it was cut           retryable
+            ├── ProviderTimeout   no answer in the time of the provider  retryable
+            ├── RateLimited       429                                    retryable
+            ├── ServerFailed      5xx                                    retryable
+            ├── BadResponse       an answer that cannot be understood    retryable
+            ├── Unauthorized      401, 403
+            ├── RequestRefused    another 4xx: the upstream will not take the request
+            ├── ContextTooLong    the prompt does not fit the model's window
+            ├── ContentRefused    a content policy of the provider
+            └── NotRecorded       a recorded provider has no answer to this prompt
+
+Whether a call may be repeated is a property of the class (`retryable`), decided here and nowhere else.
+Messages name what was given, what is allowed and where; they never hold prompts, answers or keys
+(an upstream's own words are in `ProviderError.body`, which neither `str` nor `repr` shows).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+__all__ = [
+    "AllRungsFailed",
+    "BadResponse",
+    "BudgetExceeded",
+    "CascadeError",
+    "ConfigError",
+    "ConnectFailed",
+    "ContentRefused",
+    "ContextTooLong",
+    "DeadlineExceeded",
+    "EngineClosed",
+    "LadderError",
+    "LogError",
+    "NotRecorded",
+    "Problem",
+    "ProviderError",
+    "ProviderTimeout",
+    "RateLimited",
+    "RequestError",
+    "RequestRefused",
+    "RunError",
+    "ScorerError",
+    "ServerFailed",
+    "Unauthorized",
+]
+
+
+class CascadeError(Exception):
+    """Root of everything this package raises on purpose."""
+
+    retryable: ClassVar[bool] = False
+
+
+class ConfigError(CascadeError):
+    """The caller must change something before trying again; no call was made."""
+
+
+class RequestError(ConfigError):
+    """The prompt or an option given to `ask` cannot be sent; the message names the place."""
+
+
+class ScorerError(ConfigError):
+    """A scorer cannot be loaded, or was not made for this ladder; the message says why."""
+
+
+class LogError(ConfigError):
+    """A log cannot be opened for writing, or what was given is not a log."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One mistake in a ladder file.
+
+    Attributes:
+        path: Key path inside the file, such as ``ladder[1].accept``; empty for the whole file.
+        message: What is wrong with what was given.
+        allowed: What would be accepted instead, or None when the message already says it.
+        line: 1-based line in the file, or None when it has no place there.
+        file: Name of the file as it was given, or None for a ladder made in code.
+    """
+
+    path: str
+    message: str
+    allowed: str | None = None
+    line: int | None = None
+    file: str | None = None
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.file, self.line) if part is not None)
+        head = ": ".join(part for part in (place, self.path) if part)
+        text = f"{head}: {self.message}" if head else self.message
+        return f"{text} (allowed: {self.allowed})" if self.allowed else text
+
+
+class LadderError(ConfigError):
+    """A ladder has mistakes; `problems` holds all of them, in the order of the file."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.problems,))
+
+
+class RunError(CascadeError):
+    """One ask failed although the configuration is sound."""
+
+
+class EngineClosed(RunError):
+    """The engine was asked before it was entered or after it was closed."""
+
+
+class DeadlineExceeded(RunError):
+    """The time given ran out and no rung had answered yet."""
+
+
+class BudgetExceeded(RunError):
+    """`max_cost_usd` does not allow a single call."""
+
+
+class ProviderError(RunError):
+    """One call to one provider failed.
+
+    Attributes:
+        provider: Name of the provider in the ladder.
+        model: Model that was asked.
+        status: HTTP status, or None when there was no HTTP answer.
+        retry_after_s: Seconds the provider asked to wait, or None when it did not say.
+        body: What the provider sent, cut to 2,000 characters, or None. It may quote the prompt:
+            it is never part of `str`, `repr` or a log record.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        provider: str,
+        model: str,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+        body: str | None = None,
+    ) -> None:
+        self.message = message
+        self.provider = provider
+        self.model = model
+        self.status = status
+        self.retry_after_s = retry_after_s
+        self.body = body
+        super().__init__(f"{provider}/{model}: {message}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        fields = {k: v for k, v in self.__dict__.items() if k != "message"}
+        return (_rebuild, (type(self), self.message, fields))
+
+
+def _rebuild(kind: type[ProviderError], message: str, fields: dict[str, Any]) -> ProviderError:
+    return kind(message, **fields)
+
+
+class ConnectFailed(ProviderError):
+    """No connection could be made, or it was cut before the answer was complete."""
+
+    retryable = True
+
+
+class ProviderTimeout(ProviderError):
+    """The provider did not answer within the timeouts set for it."""
+
+    retryable = True
+
+
+class RateLimited(ProviderError):
+    """The provider answered 429; `retry_after_s` holds the wait it asked for, if it did."""
+
+    retryable = True
+
+
+class ServerFailed(ProviderError):
+    """The provider answered with a status of 500 or above."""
+
+    retryable = True
+
+
+class BadResponse(ProviderError):
+    """The provider answered something that is not a completion: HTML, half a JSON, no choices."""
+
+    retryable = True
+
+
+class Unauthorized(ProviderError):
+    """The provider answered 401 or 403: the key is wrong or may not use this model."""
+
+
+class RequestRefused(ProviderError):
+    """The provider answered another 4xx: it will not take this request."""
+
+
+class ContextTooLong(RequestRefused):
+    """The prompt and the wanted output do not fit the model's window."""
+
+
+class ContentRefused(RequestRefused):
+    """A content policy of the provider refused the request."""
+
+
+class NotRecorded(ProviderError):
+    """The traffic log behind a recorded provider holds no answer of this model to this prompt."""
+
+
+class AllRungsFailed(ExceptionGroup[CascadeError], RunError):
+    """No rung gave an answer that can be returned; `exceptions` holds one cause a rung."""
+
+    def derive(self, excs: Sequence[CascadeError], /) -> AllRungsFailed:  # type: ignore[override]
+        """Return a group of the same kind over `excs`, as `except*` needs it."""
+        return AllRungsFailed(self.message, excs)

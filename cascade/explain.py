@@ -1,0 +1,56 @@
+"""A result told in words, one line a step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .types import Attempt, Result
+
+__all__ = ["explain", "explain_attempt", "format_usd"]
+
+
+def explain(result: Result) -> str:
+    """Return the walk in words: one line a rung, and one for the outcome."""
+    lines = [explain_attempt(attempt) for attempt in result.attempts]
+    sure = "unknown" if result.confidence is None else f"{result.confidence:.2f}"
+    lines.append(
+        f"→ answered by {result.model}, confidence {sure}, "
+        f"{format_usd(result.cost_usd)} in all, {result.latency_s:.2f} s"
+    )
+    if result.saving_usd_estimate is not None:
+        lines.append(
+            f"  saved about {format_usd(result.saving_usd_estimate)} against always calling the top rung"
+            if result.saving_usd_estimate >= 0
+            else f"  cost about {format_usd(-result.saving_usd_estimate)} more than the top rung alone"
+        )
+    if result.degraded:
+        lines.append(f"  degraded: {result.degraded}")
+    return "\n".join(lines)
+
+
+def explain_attempt(attempt: Attempt) -> str:
+    """Return one attempt as a line: the rung, its verdict, why, cost and time."""
+    spent = "" if attempt.verdict == "skipped" else f", {format_usd(attempt.cost_usd)}"
+    took = "" if attempt.verdict == "skipped" else f", {attempt.latency_s:.2f} s"
+    return f"rung {attempt.rung} {attempt.model}: {attempt.verdict}: {attempt.reason}{spent}{took}"
+
+
+def format_usd(amount: float | None) -> str:
+    """Return US dollars with enough digits to be useful; a price that is not known says so.
+
+    >>> format_usd(0.0000123), format_usd(1.5), format_usd(None)
+    ('$0.0000123', '$1.50', 'price unknown')
+    """
+    if amount is None:
+        return "price unknown"
+    if amount == 0:
+        return "$0"
+    if abs(amount) >= 1:
+        return f"${amount:.2f}"
+    return f"${amount:.9f}".rstrip("0") if abs(amount) < 1e-5 else f"${_three_digits(amount)}"
+
+
+def _three_digits(amount: float) -> str:
+    text = f"{amount:.3g}"
+    return f"{amount:.12f}".rstrip("0") if "e" in text else text

@@ -1,0 +1,169 @@
+"""From what `ask` is given to a `Request` and a `Demand`: everything is checked here, before any call."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .errors import RequestError
+from .types import Demand, Message, Request
+
+__all__ = ["ROLES", "Prompt", "make_demand", "make_request"]
+
+Prompt = str | Message | Sequence[Message | Mapping[str, Any]]
+"""A prompt as users give it: text, or chat messages as dicts or `Message`."""
+
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+"""Who may speak in a chat."""
+
+
+def make_request(
+    prompt: Prompt,
+    *,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    response_format: Mapping[str, Any] | None = None,
+    temperature: float | None = None,
+    max_tokens: int | None = None,
+    stop: str | Sequence[str] | None = None,
+    seed: int | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> Request:
+    """Return the request that these arguments describe.
+
+    Text is sent as it is: NUL characters and any length are passed on, and it is for the provider to
+    refuse them. Only what cannot be sent at all is refused here.
+
+    Raises:
+        RequestError: Something cannot be sent; the message names the argument and what is allowed.
+    """
+    if isinstance(prompt, str):
+        messages: tuple[Message, ...] = (_message({"role": "user", "content": prompt}, "prompt"),)
+    elif isinstance(prompt, Message):
+        messages = (_checked(prompt, "prompt"),)
+    elif isinstance(prompt, Sequence) and not isinstance(prompt, (bytes, bytearray)):
+        if not prompt:
+            raise RequestError("messages: empty; give at least one message")
+        messages = tuple(
+            _checked(m, f"messages[{i}]")
+            if isinstance(m, Message)
+            else _message(m, f"messages[{i}]")
+            for i, m in enumerate(prompt)
+        )
+    else:
+        raise RequestError(
+            f"prompt: {type(prompt).__name__} given; allowed: a string or a list of chat messages"
+        )
+    _check_number("temperature", temperature, low=0.0)
+    if max_tokens is not None and (
+        not isinstance(max_tokens, int) or isinstance(max_tokens, bool) or max_tokens < 1
+    ):
+        raise RequestError(
+            f"max_tokens: {max_tokens!r} given; allowed: a whole number >= 1 or None"
+        )
+    if tools is not None and (isinstance(tools, (str, bytes)) or not isinstance(tools, Sequence)):
+        raise RequestError(f"tools: {type(tools).__name__} given; allowed: a list of definitions")
+    if response_format is not None and not isinstance(response_format, Mapping):
+        raise RequestError(
+            f"response_format: {type(response_format).__name__} given; allowed: a mapping"
+        )
+    return Request(
+        messages=messages,
+        tools=tools,
+        response_format=response_format,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        stop=stop,
+        seed=seed,
+        extra=dict(extra) if extra else {},
+    )
+
+
+def make_demand(
+    *,
+    min_confidence: float | None = None,
+    max_cost_usd: float | None = None,
+    deadline_s: float | None = None,
+) -> Demand:
+    """Return what the ask demands.
+
+    Raises:
+        RequestError: A number is out of its range.
+    """
+    _check_number("min_confidence", min_confidence, low=0.0, high=1.0)
+    _check_number("max_cost_usd", max_cost_usd, low=0.0)
+    _check_number("deadline_s", deadline_s, low=0.0, open_low=True)
+    return Demand(min_confidence=min_confidence, max_cost_usd=max_cost_usd, deadline_s=deadline_s)
+
+
+def _message(given: Any, where: str) -> Message:
+    if not isinstance(given, Mapping):
+        raise RequestError(f"{where}: {type(given).__name__} given; allowed: a mapping with `role`")
+    if "role" not in given:
+        raise RequestError(f"{where}.role: missing; allowed: {', '.join(ROLES)}")
+    extra = {k: v for k, v in given.items() if k not in ("role", "content")}
+    message = Message(role=given["role"], content=given.get("content"), extra=extra)
+    return _checked(message, where)
+
+
+def _checked(message: Message, where: str) -> Message:
+    if message.role not in ROLES:
+        raise RequestError(f"{where}.role: {message.role!r:.40} given; allowed: {', '.join(ROLES)}")
+    content = message.content
+    place = where if where == "prompt" else f"{where}.content"
+    if isinstance(content, str):
+        if message.role == "user" and (not content or content.isspace()):
+            raise RequestError(f"{place}: empty; give some text")
+        _check_text(content, place)
+    elif content is None:
+        if message.role != "assistant" or not message.extra:
+            raise RequestError(
+                f"{place}: None given; only an assistant's tool calls have no content"
+            )
+    elif isinstance(content, Sequence):
+        if not content:
+            raise RequestError(f"{place}: empty; give at least one part")
+        for i, part in enumerate(content):
+            if not isinstance(part, Mapping):
+                raise RequestError(
+                    f"{place}[{i}]: {type(part).__name__} given; allowed: a content part (mapping)"
+                )
+            if isinstance(part.get("text"), str):
+                _check_text(part["text"], f"{place}[{i}].text")
+    else:
+        raise RequestError(
+            f"{place}: {type(content).__name__} given; allowed: text or a list of content parts"
+        )
+    return message
+
+
+def _check_text(text: str, where: str) -> None:
+    """Refuse what UTF-8 cannot hold. ASCII, the usual case, is known without a copy."""
+    if text.isascii():
+        return
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        raise RequestError(
+            f"{where}: lone surrogate U+{ord(text[exc.start]):04X} at character {exc.start} "
+            "cannot be sent as UTF-8; decode the source with errors='replace'"
+        ) from None
+
+
+def _check_number(
+    name: str,
+    value: float | None,
+    *,
+    low: float,
+    high: float = math.inf,
+    open_low: bool = False,
+) -> None:
+    if value is None:
+        return
+    allowed = (
+        f"{'>' if open_low else '>='} {low:g}" if high == math.inf else f"in [{low:g}, {high:g}]"
+    )
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise RequestError(f"{name}: {value!r:.40} given; allowed: a number {allowed} or None")
+    if not (low <= value <= high and math.isfinite(value)) or (open_low and value == low):
+        raise RequestError(f"{name}: {value!r} given; allowed: a number {allowed} or None")

@@ -1,0 +1,87 @@
+"""What the engine needs from outside, as Protocols of a few methods.
+
+Anything with these methods fits: a wrapper that retries, a double in a test, a user's own class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from .types import Answer, Attempt, ModelCall, Request, Score
+
+__all__ = ["Client", "Clock", "Observer", "Scorer", "Sink"]
+
+
+@runtime_checkable
+class Client(Protocol):
+    """Performs calls to one provider."""
+
+    async def complete(self, call: ModelCall) -> Answer:
+        """Return the model's answer.
+
+        Raises:
+            ProviderError: The call failed; the class says how.
+        """
+
+    async def aclose(self) -> None:
+        """Release connections. Calling it twice is harmless."""
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Says how likely an answer is right."""
+
+    @property
+    def version(self) -> str:
+        """Name and version, as the decision log states it."""
+
+    async def score(self, request: Request, attempts: Sequence[Attempt]) -> Score:
+        """Return the confidence in the newest attempt's answer, given all that was answered before.
+
+        With no attempts yet, only `Score.forecast` is meant. An absent log-probability is absent:
+        with nothing to measure the confidence is None, with the reason.
+        """
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """Takes decision records."""
+
+    def start(self) -> None:
+        """Open what is written to; called once, when the engine is entered.
+
+        Raises:
+            LogError: It cannot be written.
+        """
+
+    async def write(self, record: Mapping[str, Any]) -> None:
+        """Take one record, waiting no longer than the sink states."""
+
+    def write_nowait(self, record: Mapping[str, Any]) -> None:
+        """Take one record without waiting: the ask it is about has been cancelled."""
+
+    def close(self) -> None:
+        """Write all that was taken, and release it. Calling it twice is harmless."""
+
+
+@runtime_checkable
+class Clock(Protocol):
+    """Tells the time; injected, so that tests need not wait."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go backwards, for durations."""
+
+    def now_iso(self) -> str:
+        """The wall clock in UTC, as ISO 8601 with milliseconds."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+
+@runtime_checkable
+class Observer(Protocol):
+    """Is told of every finished ask; must be quick and must not raise."""
+
+    def on_record(self, record: Mapping[str, Any]) -> None:
+        """Take the decision record of an ask that has just ended."""

@@ -1,0 +1,291 @@
+"""The words every layer speaks: requests, answers, attempts and results, as frozen values.
+
+Nothing here decides or does anything. An unknown number is None, never zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .errors import CascadeError
+
+__all__ = [
+    "Answer",
+    "Attempt",
+    "Demand",
+    "Message",
+    "ModelCall",
+    "Request",
+    "Result",
+    "Score",
+    "TokenLogprobs",
+    "Usage",
+    "Verdict",
+]
+
+Verdict = Literal["accepted", "escalated", "rejected", "failed", "skipped"]
+"""What became of an attempt: its answer is the one returned; it was left because it was not sure
+enough; it failed a gate; the call itself failed; the rung was passed over without a call."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One chat message.
+
+    Attributes:
+        role: Who speaks: system, developer, user, assistant, tool or function.
+        content: Text, a list of content parts (passed on untouched), or None.
+        extra: Every further field (`name`, `tool_calls`, `tool_call_id`, …), passed on untouched.
+    """
+
+    role: str
+    content: str | Sequence[Mapping[str, Any]] | None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the caller wants answered. None means: not sent, the provider's own default holds.
+
+    Attributes:
+        messages: The chat, oldest first; never empty.
+        tools: Tool definitions, passed on untouched.
+        response_format: Structured-output request, passed on untouched.
+        temperature: Sampling temperature.
+        max_tokens: Most tokens of output.
+        stop: Stop sequences.
+        seed: Sampling seed.
+        extra: Any further field of the provider's API, passed on untouched.
+    """
+
+    messages: tuple[Message, ...]
+    tools: Sequence[Mapping[str, Any]] | None = None
+    response_format: Mapping[str, Any] | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    stop: str | Sequence[str] | None = None
+    seed: int | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def prompt(self) -> str:
+        """The text of the last user message; "" when it has none."""
+        for message in reversed(self.messages):
+            if message.role == "user":
+                if isinstance(message.content, str):
+                    return message.content
+                parts = message.content or ()
+                return "\n".join(p["text"] for p in parts if isinstance(p.get("text"), str))
+        return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """What one ask demands of the walk, beside the request itself.
+
+    Attributes:
+        min_confidence: Accept nothing below this P(right) in [0, 1], or None for the ladder's thresholds alone.
+        max_cost_usd: Start no call that is known to pass this total, US dollars, or None.
+        deadline_s: Seconds the whole ask may take, or None.
+    """
+
+    min_confidence: float | None = None
+    max_cost_usd: float | None = None
+    deadline_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCall:
+    """One call as a client performs it.
+
+    Attributes:
+        model: The provider's name of the model.
+        request: What to ask.
+        max_tokens: The rung's own output limit, used when the request sets none; None for no limit.
+        logprobs: Whether token log-probabilities are wanted.
+        top_logprobs: Alternatives wanted per token, >= 0.
+        extra: The rung's extra request fields; the request's own fields win over them.
+    """
+
+    model: str
+    request: Request
+    max_tokens: int | None = None
+    logprobs: bool = True
+    top_logprobs: int = 5
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens a call used as the provider counts them; None where it does not say.
+
+    Attributes:
+        prompt_tokens: All input tokens, cached ones included.
+        completion_tokens: All output tokens that are billed, reasoning included.
+        cached_tokens: The part of `prompt_tokens` read from the provider's prompt cache.
+        cache_write_tokens: The part of `prompt_tokens` written to the provider's prompt cache.
+        reasoning_tokens: The part of `completion_tokens` spent on hidden reasoning.
+    """
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLogprobs:
+    """Log-probabilities of an answer's tokens, as the provider reports them.
+
+    Attributes:
+        tokens: The chosen tokens, in order. Shape (n_tokens,). Empty strings when a log kept none.
+        logprobs: Their natural-log probabilities, <= 0. Shape (n_tokens,).
+        top: Log-probabilities of the best alternatives of each token, best first. Shape
+            (n_tokens, k) with k varying, or None when the provider gives none.
+    """
+
+    tokens: Sequence[str]
+    logprobs: Sequence[float]
+    top: Sequence[Sequence[float]] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What one model answered to one call.
+
+    Attributes:
+        text: The answer's text, or None when it holds only tool calls.
+        model: The model's name as the provider states it.
+        finish_reason: `stop`, `length`, `tool_calls`, `content_filter`, …; None when not said.
+        usage: Tokens used.
+        tool_calls: Tool calls, as the provider sent them.
+        refusal: The provider's own refusal text, or None.
+        logprobs: Token log-probabilities, or None when the provider gave none.
+        cost_usd: What the source says was paid, or None: then usage and prices decide.
+        p_true: The model's own probability of being right where a log holds it, in [0, 1].
+        raw: The provider's body as received, or None; not part of equality or `repr`.
+    """
+
+    text: str | None
+    model: str
+    finish_reason: str | None = None
+    usage: Usage = Usage()
+    tool_calls: Sequence[Mapping[str, Any]] = ()
+    refusal: str | None = None
+    logprobs: TokenLogprobs | None = field(default=None, repr=False)
+    cost_usd: float | None = None
+    p_true: float | None = None
+    raw: bytes | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """What a scorer says after reading what has been answered so far.
+
+    Attributes:
+        confidence: P(the newest answer is right) in [0, 1], or None when nothing could be measured.
+        why_unknown: Why `confidence` is None, in words; None otherwise.
+        measures: The numbers behind it, by name; NaN marks an absent one.
+        forecast: P(rung j would be right) for rungs not called yet, by rung index; empty if not known.
+        cost_usd: What scoring itself cost (a judge's call), US dollars; None if a price is unknown.
+    """
+
+    confidence: float | None
+    why_unknown: str | None = None
+    measures: Mapping[str, float] = field(default_factory=dict)
+    forecast: Mapping[int, float] = field(default_factory=dict)
+    cost_usd: float | None = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One rung that was tried, and why it was kept or left.
+
+    Attributes:
+        rung: Index in the ladder, 0 for the first.
+        model: Model of the rung.
+        provider: Name of its provider.
+        verdict: What became of it.
+        reason: That verdict in words.
+        threshold: Confidence it had to reach, in [0, 1]; None when none was set.
+        answer: What it answered, or None when the call failed.
+        error: Why the call failed, or None.
+        failed_gates: The gates its answer failed, each with the reason.
+        score: What the scorer said, or None when it was not asked.
+        cost_usd: What the call and its scoring cost, US dollars; None if a price is unknown.
+        latency_s: Wall seconds the call took.
+        action: What the policy did next: ``stop`` or ``call:<rung>``.
+        probabilities: Probability of each action the policy could have taken, summing to 1.
+    """
+
+    rung: int
+    model: str
+    provider: str
+    verdict: Verdict
+    reason: str
+    threshold: float | None = None
+    answer: Answer | None = None
+    error: CascadeError | None = None
+    failed_gates: tuple[str, ...] = ()
+    score: Score | None = None
+    cost_usd: float | None = None
+    latency_s: float = 0.0
+    action: str = ""
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def confidence(self) -> float | None:
+        """P(right) of this answer in [0, 1], or None when it was not scored or not measurable."""
+        return self.score.confidence if self.score is not None else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What an ask returns: the best answer tried, and everything about how it came about.
+
+    Attributes:
+        id: Joins the decision log, feedback and traces.
+        answer: The answer kept.
+        rung: Index of the rung that gave it.
+        confidence: Calibrated P(right) in [0, 1], or None when nothing could be measured.
+        attempts: Every rung tried, in order.
+        cost_usd: All that was spent, rejected attempts included; None if a price is unknown.
+        saving_usd_estimate: Estimated saving against always calling the top rung, US dollars: the
+            top rung's prices times the tokens of the answer kept, less `cost_usd`. None if unknown.
+        latency_s: Wall seconds of the whole ask.
+        degraded: Why this answer is less than was asked for, in words; None when it is not.
+    """
+
+    id: str
+    answer: Answer
+    rung: int
+    confidence: float | None
+    attempts: tuple[Attempt, ...]
+    cost_usd: float | None
+    saving_usd_estimate: float | None
+    latency_s: float
+    degraded: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The answer's text; "" when it holds only tool calls."""
+        return self.answer.text or ""
+
+    @property
+    def model(self) -> str:
+        """Model of the rung that answered."""
+        return next(a.model for a in self.attempts if a.answer is self.answer)
+
+    @property
+    def tool_calls(self) -> Sequence[Mapping[str, Any]]:
+        """Tool calls of the answer, as the provider sent them."""
+        return self.answer.tool_calls
+
+    def explain(self) -> str:
+        """Return the walk in words: which rung, what it said, why it was kept or left, what it cost."""
+        from .explain import explain
+
+        return explain(self)
