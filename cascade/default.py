@@ -1,0 +1,70 @@
+"""The engine behind `await cascade.ask(…)`: built once per event loop, closed with the loop's end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import anyio
+from anyio.lowlevel import RunVar
+
+from .engine import Cascade
+from .intake import Prompt
+from .types import Result
+
+__all__ = ["ask"]
+
+
+class _Holder:
+    """The engine of one event loop, and the generator whose finalisation closes it."""
+
+    def __init__(self) -> None:
+        self.lock = anyio.Lock()
+        self.lifespan: AsyncGenerator[Cascade, None] | None = None
+        self.engine: Cascade | None = None
+
+
+_HOLDER: RunVar[_Holder] = RunVar("cascade_default_engine")
+
+
+async def ask(prompt: Prompt, **options: Any) -> Result:
+    """Ask the default ladder: the file in ``$CASCADE_CONFIG``, or ``./cascade.yaml``.
+
+    The engine is built at the first call and closed when the event loop ends. Options are those of
+    `Cascade.ask`.
+
+    Raises:
+        ConfigError: There is no ladder file; the message says where it was looked for.
+        LadderError: The file has mistakes.
+    """
+    engine = await _default_engine()
+    return await engine.ask(prompt, **options)
+
+
+async def _default_engine() -> Cascade:
+    holder = _HOLDER.get(None)
+    if holder is None:
+        holder = _Holder()
+        _HOLDER.set(holder)
+    if holder.engine is None:
+        async with holder.lock:
+            if holder.engine is None:
+                holder.lifespan = _lifespan()
+                holder.engine = await anext(holder.lifespan)
+    return holder.engine
+
+
+async def _lifespan() -> AsyncGenerator[Cascade, None]:
+    """Open an engine and keep it until this generator is finalised.
+
+    Event loops finalise the async generators that are still alive when they end, which is the one
+    hook asyncio and trio share. The engine holds no task group across the yield.
+    """
+    from .build import default_config_path
+
+    engine = Cascade.from_yaml(default_config_path())
+    await engine.__aenter__()
+    try:
+        yield engine
+    finally:
+        await engine.aclose()
