@@ -1,0 +1,44 @@
+# make demo   the main job on real local models, no key needed
+# make test   the tests
+# make check  all that CI runs
+# Each creates .venv and installs what it needs; Python 3.11+, git, make and a C compiler are enough.
+
+PYTHON ?= python3
+VENV   := .venv
+RUN    := $(VENV)/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check clean
+
+help:
+	@sed -n 's/^# //p' Makefile | head -4
+
+$(VENV)/core: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=…"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/dev: $(VENV)/core
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+setup: $(VENV)/dev
+
+demo: $(VENV)/core
+	$(VENV)/bin/cascade demo
+
+test: $(VENV)/dev
+	$(RUN) -m pytest
+
+check: $(VENV)/dev
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+	$(RUN) -m pytest --cov --cov-report=term:skip-covered
+	$(RUN) -m pytest --doctest-modules --no-cov -q cascade scorers
+	$(RUN) -m benchmarks.smoke
+
+clean:
+	rm -rf $(VENV) build dist out .coverage .mypy_cache .pytest_cache .ruff_cache *.egg-info

@@ -1,0 +1,264 @@
+"""The composition root: makes an engine out of a ladder file. The only reader of the environment."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import ConfigError, LadderError, Problem
+from .policy import Policy, Thresholds
+from .ports import Client, Scorer
+from .rules import BUILT_IN_GATES, CallableGate, Gate, RegexGate
+
+if TYPE_CHECKING:
+    from .config import LadderConfig
+    from .engine import Cascade
+    from .ladder import Ladder
+
+__all__ = [
+    "cache_folder",
+    "check_file",
+    "default_config_path",
+    "engine_from_yaml",
+]
+
+CONFIG_VARIABLE = "CASCADE_CONFIG"
+DEFAULT_CONFIG = "cascade.yaml"
+
+
+def default_config_path() -> Path:
+    """Return the ladder file to use when none is named: ``$CASCADE_CONFIG``, or ``./cascade.yaml``.
+
+    Raises:
+        ConfigError: There is none; the message says how to name one.
+    """
+    named = os.environ.get(CONFIG_VARIABLE)  # noqa: TID251 - the composition root
+    path = Path(named) if named else Path(DEFAULT_CONFIG)
+    if path.is_file():
+        return path
+    where = (
+        f"${CONFIG_VARIABLE} names {named!r}, which is not a file"
+        if named
+        else (f"${CONFIG_VARIABLE} is not set and there is no ./{DEFAULT_CONFIG}")
+    )
+    raise ConfigError(
+        f"no ladder to ask: {where}; write one (docs/configuration.md) or pass -c FILE"
+    )
+
+
+def cache_folder() -> Path:
+    """Return the user's folder for what can be fetched again (models), by the XDG convention."""
+    base = os.environ.get("XDG_CACHE_HOME")  # noqa: TID251 - the composition root
+    return (Path(base) if base else Path.home() / ".cache") / "cascade"
+
+
+def engine_from_yaml(path: str | Path, kind: type[Cascade], **overrides: Any) -> Cascade:
+    """Return an engine as the ladder file describes it.
+
+    Args:
+        path: The ladder file.
+        kind: The class to make.
+        **overrides: Keywords of its constructor that replace what the file says, and ``http``: an
+            `httpx.AsyncClient` or transport that every provider uses.
+
+    Raises:
+        LadderError: The file has mistakes; all of them are in `.problems`.
+        ConfigError: An override has an unknown name.
+    """
+    config, ladder = _load(path)
+    http = overrides.pop("http", None)
+    parts = _Parts(config, str(path))
+    options: dict[str, Any] = {
+        "scorer": parts.scorer(),
+        "policy": parts.policy(),
+        "gates": parts.gates(),
+        "on_all_rejected": config.on_all_rejected,
+    }
+    parts.raise_problems()
+    options["clients"] = _clients(config, http)
+    if config.log is not None:
+        options |= {"sink": _sink(config), "log_text": config.log.text}
+    try:
+        return kind(ladder, **(options | overrides))
+    except TypeError as exc:
+        raise ConfigError(f"from_yaml: {exc}") from exc
+
+
+def check_file(path: str | Path, *, allow_unset: bool = False) -> list[str]:
+    """Check everything about a ladder file that can be checked without a call.
+
+    Args:
+        path: The ladder file.
+        allow_unset: Take environment variables that are not set for given.
+
+    Returns:
+        Each rung in words, in order.
+
+    Raises:
+        LadderError: The file has mistakes; all of them are in `.problems`.
+    """
+    config, ladder = _load(path, allow_unset=allow_unset)
+    parts = _Parts(config, str(path))
+    parts.scorer()
+    parts.policy()
+    parts.gates()
+    parts.raise_problems()
+    return [
+        rung.model
+        + ("" if rung.accept is None else f" (accept ≥ {rung.accept:g})")
+        + ("" if rung.price is not None else " (price unknown)")
+        for rung in ladder.rungs
+    ]
+
+
+def _load(path: str | Path, *, allow_unset: bool = False) -> tuple[LadderConfig, Ladder]:
+    from .catalogue import catalogue_price
+    from .config import load_ladder_file
+
+    environment: Mapping[str, str] = os.environ  # noqa: TID251 - the composition root
+    config = load_ladder_file(path, environment, allow_unset=allow_unset)
+    return config, config.to_ladder(catalogue_price)
+
+
+class _Parts:
+    """Makes the parts that come from Python: scorer, policy, gates; collects what is wrong."""
+
+    def __init__(self, config: LadderConfig, file: str) -> None:
+        self._config = config
+        self._file = file
+        self._problems: list[Problem] = []
+
+    def raise_problems(self) -> None:
+        """Raise everything that was wrong, at once."""
+        if self._problems:
+            raise LadderError(self._problems)
+
+    def scorer(self) -> Scorer | None:
+        """Return the scorer the file names."""
+        from .config import CustomScorer, LogprobScorer
+
+        wanted = self._config.scorer
+        if isinstance(wanted, LogprobScorer):
+            import scorers
+
+            return scorers.LogprobScorer(wanted.measure)
+        if isinstance(wanted, CustomScorer):
+            custom: Scorer | None = self._make(wanted.kind, wanted.options, "scorer", ("score",))
+            return custom
+        return None
+
+    def policy(self) -> Policy | None:
+        """Return the policy the file names."""
+        from .config import CustomPolicy
+
+        wanted = self._config.policy
+        if isinstance(wanted, CustomPolicy):
+            custom: Policy | None = self._make(wanted.kind, wanted.options, "policy", ("decide",))
+            return custom
+        return Thresholds()  # its thresholds are in the ladder already
+
+    def gates(self) -> list[Gate]:
+        """Return the gates the file names, in its order."""
+        from .config import RegexGate as RegexConfig
+
+        made: list[Gate] = []
+        for i, gate in enumerate(self._config.gates):
+            if isinstance(gate, str):
+                made.append(BUILT_IN_GATES[gate]())
+            elif isinstance(gate, RegexConfig):
+                made.append(RegexGate(pattern=re.compile(gate.regex), name=gate.name or "regex"))
+            else:
+                function = self._import(gate.python, f"gates[{i}].python")
+                if function is not None:
+                    name = gate.name or gate.python.partition(":")[2]
+                    made.append(CallableGate(function=function, name=name))
+        return made
+
+    def _make(
+        self, name: str, options: Mapping[str, Any], key: str, methods: tuple[str, ...]
+    ) -> Any:
+        found = self._import(name, f"{key}.kind")
+        if found is None:
+            return None
+        try:
+            made = found(**options)
+        except Exception as exc:  # noqa: BLE001 - somebody else's constructor: say that it failed
+            self._report(f"{key}.options", f"{name} cannot be made ({type(exc).__name__}: {exc})")
+            return None
+        missing = [m for m in methods if not callable(getattr(made, m, None))]
+        if missing:
+            self._report(f"{key}.kind", f"{name} has no method {', '.join(missing)}")
+            return None
+        return made
+
+    def _import(self, name: str, key: str) -> Any:
+        module, _, attribute = name.partition(":")
+        try:
+            found: Any = importlib.import_module(module)
+            for part in attribute.split("."):
+                found = getattr(found, part)
+        except (ImportError, AttributeError) as exc:
+            self._report(key, f"{name} cannot be imported ({exc})", "package.module:name")
+            return None
+        return found
+
+    def _report(self, path: str, message: str, allowed: str | None = None) -> None:
+        self._problems.append(Problem(path=path, message=message, allowed=allowed, file=self._file))
+
+
+def _clients(config: LadderConfig, http: Any) -> dict[str, Client]:
+    """Return a client for every provider that a rung uses."""
+    from .config import AnthropicProvider, RecordedProvider
+
+    used = {rung.provider for rung in config.ladder}
+    clients: dict[str, Client] = {}
+    for name, provider in config.providers.items():
+        if name not in used:
+            continue
+        if isinstance(provider, RecordedProvider):
+            from .clients.recorded import RecordedClient
+
+            clients[name] = RecordedClient(name, provider.path)
+            continue
+        from .clients.http import Limits, as_transport
+
+        shared: dict[str, Any] = {
+            "headers": provider.headers,
+            "transport": None if http is None else as_transport(http),
+            "limits": Limits(
+                max_connections=provider.max_connections,
+                connect_timeout_s=provider.connect_timeout_s,
+            ),
+            "timeout_s": provider.timeout_s,
+        }
+        if isinstance(provider, AnthropicProvider):
+            from .clients.anthropic import AnthropicClient
+
+            shared["headers"] = {"anthropic-version": provider.version, **provider.headers}
+            clients[name] = AnthropicClient(name, provider.base_url, provider.api_key, **shared)
+        else:
+            from .clients.openai import OpenAIClient
+
+            shared["logprobs"] = provider.logprobs
+            clients[name] = OpenAIClient(name, provider.base_url, provider.api_key, **shared)
+    return clients
+
+
+def _sink(config: LadderConfig) -> Any:
+    from .sinks import JsonlSink
+
+    log = config.log
+    assert log is not None
+    return JsonlSink(
+        log.path,
+        flush_s=log.flush_s,
+        flush_records=log.flush_records,
+        max_pending=log.max_pending,
+        max_wait_s=log.max_wait_s,
+        segment_mb=log.segment_mb,
+        segment_age_s=log.segment_age_s,
+    )

@@ -1,0 +1,61 @@
+"""The `cascade` command: its sub-commands, and what an error becomes.
+
+Exit codes: 0 done; 1 the run failed; 2 wrong usage (arguments, or a configuration that must change).
+Results go to stdout, everything else to stderr.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+from rich.console import Console
+
+from cascade.errors import CascadeError, ConfigError
+
+from . import ask, check, demo, log
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="cascade",
+    help="Answers every LLM request with the cheapest model that gets it right.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+app.command("ask")(ask.ask_command)
+app.command("check")(check.check_command)
+app.command("demo")(demo.demo_command)
+app.add_typer(log.app, name="log")
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+) -> None:
+    if version:
+        from cascade import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line and end the process with its exit code."""
+    try:
+        app(args=None if argv is None else list(argv), prog_name="cascade")
+    except CascadeError as exc:
+        console = Console(stderr=True, soft_wrap=True, highlight=False)
+        console.print(f"[bold red]error:[/] {_escape(str(exc))}")
+        sys.exit(2 if isinstance(exc, ConfigError) else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
