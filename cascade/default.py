@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import anyio
+import anyio.to_thread
 from anyio.lowlevel import RunVar
 
 from .engine import Cascade
@@ -62,7 +63,8 @@ async def _lifespan() -> AsyncGenerator[Cascade, None]:
     """
     from .build import default_config_path
 
-    engine = Cascade.from_yaml(default_config_path())
+    # Half a second of imports and YAML, in a thread so that the loop's other tasks go on.
+    engine = await anyio.to_thread.run_sync(Cascade.from_yaml, default_config_path())
     await engine.__aenter__()
     try:
         yield engine

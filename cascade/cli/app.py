@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
-from cascade.errors import CascadeError, ConfigError
+from cascade.errors import AllRungsFailed, CascadeError, ConfigError
 
 from . import ask, check, demo, log
 
@@ -49,13 +50,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         app(args=None if argv is None else list(argv), prog_name="cascade")
     except CascadeError as exc:
         console = Console(stderr=True, soft_wrap=True, highlight=False)
-        console.print(f"[bold red]error:[/] {_escape(str(exc))}")
+        for line in _told(exc):
+            console.print(f"[bold red]error:[/] {escape(line)}")
         sys.exit(2 if isinstance(exc, ConfigError) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def _escape(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
+def _told(error: CascadeError) -> list[str]:
+    """A group is told as its causes, anything else as its own lines."""
+    if isinstance(error, AllRungsFailed):
+        return [str(cause) for cause in error.exceptions]
+    return str(error).splitlines()

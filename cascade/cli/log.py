@@ -42,10 +42,13 @@ def ls_command(
     else:
         table = Table(box=None, pad_edge=False)
         for name in ("id", "time", "outcome", "model", "confidence", "calls", "cost", "seconds"):
-            table.add_column(name, justify="right" if name in ("cost", "seconds") else "left")
+            right = name in ("confidence", "calls", "cost", "seconds")
+            table.add_column(name, justify="right" if right else "left", no_wrap=True)
         for record in newest:
             table.add_row(*_row(record))
-        Console().print(table)
+        console = Console()
+        # Into a file or a pipe the table is as wide as it needs to be.
+        Console(width=console.width if console.is_terminal else 200).print(table)
     _mention_losses(reader)
 
 
