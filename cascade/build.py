@@ -77,6 +77,7 @@ def engine_from_yaml(path: str | Path, kind: type[Cascade], **overrides: Any) ->
         "policy": parts.policy(),
         "gates": parts.gates(),
         "on_all_rejected": config.on_all_rejected,
+        "keep": config.keep,
     }
     parts.raise_problems()
     options["clients"] = _clients(config, http)

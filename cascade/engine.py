@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -34,7 +35,7 @@ from .records import Outcome as RecordOutcome
 from .records import decision_record
 from .rules import BUILT_IN_GATES, Gate
 from .types import Answer, Attempt, Demand, Request, Result, Score
-from .walk import Answered, Call, Effect, Ending, Failed, OnAllRejected, Outcome, Plan, walk
+from .walk import Answered, Call, Effect, Ending, Failed, Keep, OnAllRejected, Outcome, Plan, walk
 
 __all__ = ["Cascade"]
 
@@ -59,6 +60,8 @@ class Cascade:
         gates: What an answer must be before it is scored; None: all built-in gates.
         on_all_rejected: When every answer failed a gate: ``return`` the last one marked as degraded,
             or ``raise``.
+        keep: Which of the answers tried to return: the ``surest``, or the ``last``, for scorers whose
+            confidences cannot be compared between models.
         sink: Takes decision records; None: no log.
         log_text: Whether records keep prompts and answers.
         observers: Told of every decision record.
@@ -78,6 +81,7 @@ class Cascade:
         policy: Policy | None = None,
         gates: Sequence[Gate] | None = None,
         on_all_rejected: OnAllRejected = "return",
+        keep: Keep = "surest",
         sink: Sink | None = None,
         log_text: bool = False,
         observers: Sequence[Observer] = (),
@@ -106,6 +110,7 @@ class Cascade:
             if gates is None
             else tuple(gates),
             on_all_rejected=on_all_rejected,
+            keep=keep,
         )
         self._sink = sink
         self._log_text = log_text
@@ -427,9 +432,7 @@ def _with_policy(plan: Plan, policy: Policy) -> Plan:
         raise ConfigError(
             f"policy: {type(policy).__name__} given; allowed: an object with `decide`"
         )
-    return Plan(
-        ladder=plan.ladder, policy=policy, gates=plan.gates, on_all_rejected=plan.on_all_rejected
-    )
+    return replace(plan, policy=policy)
 
 
 def _new_id() -> str:

@@ -130,8 +130,10 @@ class Thresholds:
         return Decision(rung=upcoming, reason=reason, threshold=threshold)
 
     def _next(self, state: State) -> int | None:
-        order = self.order or range(len(state.ladder.rungs))
-        return next((i for i in order if i in state.open), None)
+        for rung in self.order or state.open:
+            if rung in state.open:
+                return rung
+        return None
 
 
 def _stricter(own: float | None, floor: float | None) -> float | None:

@@ -31,6 +31,7 @@ __all__ = [
     "Effect",
     "Ending",
     "Failed",
+    "Keep",
     "Measure",
     "OnAllRejected",
     "Outcome",
@@ -40,6 +41,7 @@ __all__ = [
 ]
 
 OnAllRejected = Literal["return", "raise"]
+Keep = Literal["surest", "last"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +54,15 @@ class Plan:
         gates: What an answer must be before it is scored.
         on_all_rejected: What to do when every answer failed a gate: return the last of them, marked
             as degraded, or raise.
+        keep: Which of the answers tried to return: the surest, or the last. The last is for scorers
+            whose confidences cannot be compared between models.
     """
 
     ladder: Ladder
     policy: Policy
     gates: tuple[Gate, ...] = ()
     on_all_rejected: OnAllRejected = "return"
+    keep: Keep = "surest"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +187,7 @@ def walk(plan: Plan, request: Request, demand: Demand) -> Generator[Effect, Outc
     return _end(plan, attempts, decision, demand)
 
 
-def best_of(attempts: Sequence[Attempt]) -> int | None:
+def best_of(attempts: Sequence[Attempt], keep: Keep = "surest") -> int | None:
     """Return the position of the best answer tried that passed every gate, or None.
 
     The best is the one with the highest confidence, the later one of equals. If the last answer's
@@ -190,7 +195,7 @@ def best_of(attempts: Sequence[Attempt]) -> int | None:
     earlier ones were not sure enough, and nobody can show it to be worse.
     """
     candidates = [i for i, attempt in enumerate(attempts) if _usable(attempt)]
-    if not candidates or attempts[candidates[-1]].confidence is None:
+    if not candidates or keep == "last" or attempts[candidates[-1]].confidence is None:
         return candidates[-1] if candidates else None
 
     def key(i: int) -> tuple[float, int]:
@@ -292,7 +297,7 @@ def _close_last(attempts: tuple[Attempt, ...], decision: Decision) -> tuple[Atte
 
 
 def _end(plan: Plan, attempts: tuple[Attempt, ...], decision: Decision, demand: Demand) -> Ending:
-    kept = best_of(attempts)
+    kept = best_of(attempts, plan.keep)
     degraded: str | None = None
     if kept is None and plan.on_all_rejected == "return":
         kept = next(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
@@ -67,7 +68,7 @@ def measure(logprobs: TokenLogprobs | None) -> dict[str, float]:
         "quantile_10": quantile(ordered, 0.10),
         "quantile_25": quantile(ordered, 0.25),
         "quantile_50": quantile(ordered, 0.50),
-        "below_half": sum(1 for value in values if value < _LN_HALF) / len(values),
+        "below_half": bisect_left(ordered, _LN_HALF) / len(values),
         "answer": math.fsum(own) / len(own),
         "margin": math.fsum(margins) / len(margins) if margins else NAN,
         "margin_min": min(margins) if margins else NAN,
@@ -152,11 +153,9 @@ def _margins(values: Sequence[float], top: Sequence[Sequence[float]] | None) -> 
     """
     if top is None:
         return []
-    margins = []
-    for value, alternatives in zip(values, top, strict=False):
-        if len(alternatives) < 2:
-            continue
-        best, second = alternatives[0], alternatives[1]
-        other = second if value >= best - 1e-6 else best
-        margins.append(math.exp(value) - math.exp(other))
-    return margins
+    exp = math.exp
+    return [
+        exp(value) - exp(others[1] if value >= others[0] - 1e-6 else others[0])
+        for value, others in zip(values, top, strict=False)
+        if len(others) > 1
+    ]

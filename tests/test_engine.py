@@ -70,6 +70,13 @@ async def test_the_best_answer_tried_is_returned_not_the_last() -> None:
     assert result.cost_usd == pytest.approx(165e-6)
 
 
+async def test_the_last_answer_can_be_kept_instead() -> None:
+    """`keep="last"` for confidences that cannot be compared between models."""
+    ladder, _, _ = engine(reply("A", confidence=0.7), reply("B", confidence=0.2), keep="last")
+    async with ladder:
+        assert (await ladder.ask("Which?")).text == "B"
+
+
 async def test_an_unmeasurable_last_answer_beats_a_rejected_one() -> None:
     """Asked because the cheap one was unsure, the top rung's answer stands without a measure."""
     ladder, _, _ = engine(reply("A", confidence=0.7), reply("B", confidence=None))

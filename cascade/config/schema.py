@@ -346,6 +346,11 @@ class LadderConfig(_Table):
         description="When every answer failed a gate: return the last of them, marked as "
         "degraded, or raise.",
     )
+    keep: Literal["surest", "last"] = Field(
+        default="surest",
+        description="Which of the answers tried is returned. `last` is for scorers whose "
+        "confidences cannot be compared between models, as those of `logprob` sometimes cannot.",
+    )
     log: LogConfig | None = Field(default=None, description="The decision log. Absent: none.")
 
     def to_ladder(self, prices: Callable[[str, str], Price | None]) -> Ladder:
