@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "records",
         "wire",
     ),
-    ("clients", "sinks", "catalogue", "log_reader"),
+    ("clients", "sinks", "catalogue", "log_lines", "log_reader", "traffic_log"),
     ("engine", "testing"),
     (
         "config",
@@ -31,10 +31,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "default",
         "sync",
         "cli",
-        "local_models",
-        "local_server",
+        "local",
         "demo",
-        "demo_questions",
     ),
 )
 """A module imports only from its own layer and from those before it."""

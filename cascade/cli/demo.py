@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,9 @@ def demo_command(
         Path | None,
         typer.Option(help="Where the models are kept. Default: the user's cache folder."),
     ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the servers running at the end, until Ctrl-C.")
+    ] = False,
 ) -> None:
     """Install small open models, ask them checkable questions, and show what the ladder saved.
 
@@ -25,5 +29,5 @@ def demo_command(
     from cascade.build import cache_folder
     from cascade.demo import run_demo
 
-    code = anyio.run(run_demo, Console(), cache or cache_folder())
+    code = anyio.run(partial(run_demo, Console(), cache or cache_folder(), keep=keep))
     raise typer.Exit(code)

@@ -1,0 +1,154 @@
+"""Put what the demo saw into words: the path of each question, and the tables at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from ..explain import format_usd
+from ..local.catalogue import LocalModel
+from ..types import Attempt, Result
+from .tasks import Question, is_right
+
+__all__ = ["Asked", "RungAnswer", "question_lines", "summary"]
+
+_PROMPT_CHARS = 100
+_ANSWER_CHARS = 48
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RungAnswer:
+    """What one rung said to one question, whether the ladder asked it or not.
+
+    Attributes:
+        text: Its answer; "" when it gave none.
+        right: Whether the question's check passes.
+        cost_usd: What the call cost at the reference price, or None if that is unknown.
+    """
+
+    text: str
+    right: bool
+    cost_usd: float | None
+
+    @classmethod
+    def of(cls, question: Question, attempt: Attempt) -> Self:
+        """Return what a call of the rung brought."""
+        text = (attempt.answer.text if attempt.answer else None) or ""
+        return cls(text=text, right=is_right(question, text), cost_usd=attempt.cost_usd)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One question, how the ladder answered it, and what each rung said.
+
+    Attributes:
+        question: What was asked.
+        result: What the ladder answered.
+        rungs: What each rung of the ladder said, in order.
+    """
+
+    question: Question
+    result: Result
+    rungs: tuple[RungAnswer, ...]
+
+    @property
+    def right(self) -> bool:
+        """Whether the ladder's answer passes the question's check."""
+        return is_right(self.question, self.result.text)
+
+
+def question_lines(asked: Asked, *, number: int, of: int) -> list[str]:
+    """Return the question, a line for each rung that was tried, and how it ended, as markup."""
+    question, result = asked.question, asked.result
+    lines = [
+        f"\n[bold]{number}/{of}[/] [dim]{question.kind}[/] {escape(_short(question.prompt, _PROMPT_CHARS))}"
+    ]
+    for attempt in result.attempts:
+        text = attempt.answer.text if attempt.answer else None
+        said = _short(text or "(nothing)", _ANSWER_CHARS)
+        lines.append(
+            f"  {escape(attempt.model):<20} {escape(f'{said:<{_ANSWER_CHARS}}')} "
+            f"[dim]{attempt.verdict}: {escape(attempt.reason)}[/]"
+        )
+    verdict = "[green]right[/]" if asked.right else f"[red]wrong[/], wanted {_wanted(question)}"
+    lines.append(f"  → {verdict}  [dim]{format_usd(result.cost_usd)}, {result.latency_s:.2f} s[/]")
+    return lines
+
+
+def summary(asked: Sequence[Asked], models: Sequence[LocalModel]) -> list[RenderableType]:
+    """Return the tables at the end: what each rung did, and the ladder against single models."""
+    return [
+        "",
+        _rung_table(asked, models),
+        _comparison_table(asked, models),
+        f"[dim]{len(asked)} questions are few: the shares of right answers are good to about "
+        f"±{100 / len(asked) ** 0.5:.0f} points. Costs are tokens used × the reference price of the "
+        "model's size class; running it here costs nothing of the kind.[/]",
+    ]
+
+
+def _rung_table(asked: Sequence[Asked], models: Sequence[LocalModel]) -> Table:
+    table = Table(title="What each rung did", title_justify="left")
+    for column in ("rung", "asked", "answered", "share", "right of those", "right if asked all"):
+        table.add_column(column, justify="left" if column == "rung" else "right")
+    for rung, model in enumerate(models):
+        kept = [one for one in asked if one.result.rung == rung]
+        tried = sum(attempt.rung == rung for one in asked for attempt in one.result.attempts)
+        table.add_row(
+            model.name,
+            str(tried),
+            str(len(kept)),
+            f"{len(kept) / len(asked):.0%}",
+            f"{sum(one.right for one in kept)}/{len(kept)}",
+            f"{sum(one.rungs[rung].right for one in asked)}/{len(asked)}",
+        )
+    return table
+
+
+def _comparison_table(asked: Sequence[Asked], models: Sequence[LocalModel]) -> Table:
+    table = Table(title="The ladder against a single model", title_justify="left")
+    for column in ("way", "right", "cost of 1,000 questions", "saving"):
+        table.add_column(column, justify="left" if column == "way" else "right")
+    strongest = _mean_cost([one.rungs[-1].cost_usd for one in asked])
+    for rung, model in enumerate(models):
+        place = {0: " (cheapest)", len(models) - 1: " (strongest)"}.get(rung, "")
+        table.add_row(
+            f"always {model.name}{place}",
+            *_row(
+                sum(one.rungs[rung].right for one in asked),
+                [one.rungs[rung].cost_usd for one in asked],
+                strongest,
+            ),
+        )
+    costs = [one.result.cost_usd for one in asked]
+    row = _row(sum(one.right for one in asked), costs, strongest)
+    table.add_row("the ladder", *row, style="bold")
+    return table
+
+
+def _row(right: int, costs: Sequence[float | None], strongest: float | None) -> list[str]:
+    mean = _mean_cost(costs)
+    saving = "unknown" if mean is None or not strongest else f"{1 - mean / strongest:.0%}"
+    thousand = None if mean is None else 1000 * mean
+    return [f"{right}/{len(costs)}", format_usd(thousand), saving]
+
+
+def _mean_cost(costs: Sequence[float | None]) -> float | None:
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) / len(known) if costs and len(known) == len(costs) else None
+
+
+def _wanted(question: Question) -> str:
+    if question.fields is not None:
+        return escape(str(dict(question.fields)))
+    return escape(" or ".join(question.accepted))
+
+
+def _short(text: str, chars: int) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= chars else f"{line[: chars - 1]}…"
