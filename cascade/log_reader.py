@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import msgspec
 
 from .errors import LogError
+from .log_lines import numbered_lines
 from .records import upgrade
 
 __all__ = ["LogReader"]
@@ -50,22 +50,19 @@ class LogReader:
         """
         decoder = msgspec.json.Decoder(dict[str, Any])
         for path in self.segments():
-            with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
-                for number, line in enumerate(lines, start=1):
-                    if not line.strip():
-                        continue
-                    try:
-                        record = decoder.decode(line)
-                    except (msgspec.DecodeError, UnicodeDecodeError):
-                        self.torn += 1
-                        continue
-                    if record.get("kind") == "dropped":
-                        self.dropped += int(record.get("records", 0))
-                        continue
-                    try:
-                        yield upgrade(record)
-                    except LogError as exc:
-                        raise LogError(f"{path}:{number}: {exc}") from exc
+            for number, line in numbered_lines(path):
+                try:
+                    record = decoder.decode(line)
+                except (msgspec.DecodeError, UnicodeDecodeError):
+                    self.torn += 1
+                    continue
+                if record.get("kind") == "dropped":
+                    self.dropped += int(record.get("records", 0))
+                    continue
+                try:
+                    yield upgrade(record)
+                except LogError as exc:
+                    raise LogError(f"{path}:{number}: {exc}") from exc
 
     def find(self, id_prefix: str) -> dict[str, Any]:
         """Return the record whose id begins with `id_prefix`.

@@ -135,7 +135,11 @@ def test_check_prints_the_schema_for_editors(capsys: pytest.CaptureFixture[str])
 def test_log_lists_and_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The newest asks, and one of them whole."""
     config = tmp_path / "ladder.yaml"
-    text = Path(RECORDED).read_text().replace("${CASCADE_LOG:-example-log.jsonl}", str(ROOT / "configs/example-log.jsonl"))
+    text = (
+        Path(RECORDED)
+        .read_text()
+        .replace("${CASCADE_LOG:-example-log.jsonl}", str(ROOT / "configs/example-log.jsonl"))
+    )
     config.write_text(text + "log: {path: logs}\n")
     for _ in range(3):
         assert run("ask", "What is 12 times 12?", "-c", str(config), "-q") == 0

@@ -65,9 +65,7 @@ def test_caching_never_raises_the_cost(prompt: int, completion: int, cached: int
 
 
 def attempt(cost: float | None) -> Attempt:
-    return Attempt(
-        rung=0, model="m", provider="p", verdict="escalated", reason="", cost_usd=cost
-    )
+    return Attempt(rung=0, model="m", provider="p", verdict="escalated", reason="", cost_usd=cost)
 
 
 def test_spending_is_refused_when_it_could_not_be_counted() -> None:

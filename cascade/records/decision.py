@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from .errors import CascadeError, LogError, ProviderError
-from .types import Attempt, Request
+from ..errors import CascadeError, LogError, ProviderError
+from ..types import Attempt, Request
 
 __all__ = ["SCHEMA", "Outcome", "decision_record", "upgrade"]
 

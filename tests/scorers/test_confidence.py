@@ -84,9 +84,7 @@ def test_quantile_of_one_value() -> None:
 
 def attempts(logprobs: list[float] | None) -> list[Attempt]:
     answer = reply("x", logprobs=logprobs)
-    return [
-        Attempt(rung=0, model="m", provider="p", verdict="escalated", reason="", answer=answer)
-    ]
+    return [Attempt(rung=0, model="m", provider="p", verdict="escalated", reason="", answer=answer)]
 
 
 @pytest.mark.anyio

@@ -1,0 +1,74 @@
+"""Files of JSON lines, plain, gzipped or Parquet, read a line at a time: a log never has to fit in memory."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from .errors import LogError
+
+__all__ = ["numbered_lines"]
+
+_PARQUET = b"PAR1"
+_GZIP = b"\x1f\x8b"
+_BATCH_ROWS = 1_000
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield (line number from 1, line) of a file; blank lines are passed over.
+
+    The kind is told from the content, not from the name. The rows of a Parquet file are yielded as
+    JSON objects, numbered from 1; reading them needs pyarrow (extra `parquet`).
+
+    Raises:
+        LogError: The file cannot be read, or is cut short; names the file and, where it has one, the line.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+            file.seek(0)
+            if start == _PARQUET:
+                yield from _parquet_rows(path)
+                return
+            lines = _unpacked(path, file) if start[:2] == _GZIP else file
+            for number, line in enumerate(lines, start=1):
+                if not line.isspace():
+                    yield number, line
+    except OSError as exc:
+        raise LogError(f"{path}: {exc.strerror or type(exc).__name__}") from exc
+
+
+def _unpacked(path: Path, file: IO[bytes]) -> Iterator[bytes]:
+    number = 0
+    with gzip.open(file, "rb") as unpacked:
+        try:
+            for line in unpacked:
+                number += 1
+                yield line
+        except (EOFError, gzip.BadGzipFile, zlib.error) as exc:
+            raise LogError(f"{path}:{number + 1}: gzip data is cut short or damaged") from exc
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[int, bytes]]:
+    try:
+        import pyarrow as arrow
+        import pyarrow.parquet as parquet
+    except ImportError as exc:
+        raise LogError(
+            f"{path}: Parquet needs pyarrow; install it with: pip install 'cascade-ask[parquet]'"
+        ) from exc
+    number = 0
+    try:
+        for batch in parquet.ParquetFile(path).iter_batches(batch_size=_BATCH_ROWS):
+            for row in batch.to_pylist():
+                number += 1
+                yield number, msgspec.json.encode(row)
+    except (arrow.ArrowException, OSError) as exc:
+        raise LogError(
+            f"{path}: not a Parquet file that can be read ({type(exc).__name__})"
+        ) from exc

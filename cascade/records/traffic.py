@@ -1,0 +1,169 @@
+"""A traffic row: one prompt and what several models answered to it, with scores where they are known.
+
+It is the common form of every log that is trained on or replayed. Decision records become traffic
+rows too (`row_from_record`), with the models that were called and, if somebody labelled them, scores.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+
+from ..errors import LogError
+
+__all__ = ["Response", "TrafficRow", "decode_row", "row_from_record", "row_problems"]
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Response(msgspec.Struct, gc=False, kw_only=True):
+    """What one model answered.
+
+    Attributes:
+        model: Name of the model.
+        text: Its answer; None where the log does not keep it.
+        score: Quality in [0, 1]: 1 right, 0 wrong, or a judge's grade; None when unknown.
+        prompt_tokens: Input tokens, or None.
+        completion_tokens: Output tokens, or None.
+        logprobs: Natural-log probabilities of the chosen tokens, or None. Shape (n_tokens,).
+        top_logprobs: Those of the best alternatives, best first, or None. Shape (n_tokens, k).
+        latency_s: Wall seconds, or None.
+        finish_reason: Why it stopped, or None.
+        cost_usd: What was paid, US dollars; None: prices times tokens.
+        p_true: The model's own probability that its answer is right, in [0, 1], or None.
+        confidence: What the engine's scorer said when the answer was given, or None.
+    """
+
+    model: str
+    text: str | None = None
+    score: float | None = None
+    prompt_tokens: _Count | None = None
+    completion_tokens: _Count | None = None
+    logprobs: list[float] | None = None
+    top_logprobs: list[list[float]] | None = None
+    latency_s: float | None = None
+    finish_reason: str | None = None
+    cost_usd: float | None = None
+    p_true: float | None = None
+    confidence: float | None = None
+
+
+class TrafficRow(msgspec.Struct, gc=False, kw_only=True):
+    """One prompt and its answers.
+
+    Attributes:
+        prompt: The user's text.
+        responses: One a model.
+        id: Unique in the log; "" when it has none.
+        task: Where the prompt comes from; "" when unknown.
+        split: ``train`` or ``test``; "" when the log is not split.
+        messages: The whole chat where it is more than the prompt, or None.
+        reference: The gold answer, or None.
+    """
+
+    prompt: str
+    responses: list[Response]
+    id: str = ""
+    task: str = ""
+    split: str = ""
+    messages: list[dict[str, Any]] | None = None
+    reference: Any = None
+
+
+_decoder = msgspec.json.Decoder(TrafficRow)
+
+
+def decode_row(line: bytes) -> TrafficRow:
+    """Return the row on one line of a traffic log; fields this version does not know are passed over.
+
+    Raises:
+        LogError: It is not a row; says which field is wrong.
+    """
+    try:
+        return _decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        row = _lenient(line)
+        if row is not None:
+            return row
+        why = str(exc) if isinstance(exc, msgspec.DecodeError) else type(exc).__name__
+        raise LogError(f"not a row of a traffic log: {why}") from exc
+
+
+def _lenient(line: bytes) -> TrafficRow | None:
+    """Read what Python's own writer makes of NaN, so that `row_problems` can name it."""
+    if b"NaN" not in line and b"Infinity" not in line:
+        return None
+    try:
+        return msgspec.convert(json.loads(line), TrafficRow)
+    except (ValueError, RecursionError):
+        return None
+
+
+def row_problems(row: TrafficRow) -> list[str]:
+    """Return what is wrong with the numbers of a row; empty when it can be used as it is."""
+    found = []
+    seen: set[str] = set()
+    for response in row.responses:
+        if response.model in seen:
+            found.append(f"model {response.model!r} twice")
+        seen.add(response.model)
+        for name, low, high in _RANGES:
+            value = getattr(response, name)
+            if value is not None and not (low <= value <= high and math.isfinite(value)):
+                found.append(
+                    f"{name} {value!r} of {response.model!r} is not in [{low:g}, {high:g}]"
+                )
+        # NaN fails the comparison and counts as a problem too.
+        if response.logprobs and not all(value <= 1e-4 for value in response.logprobs):
+            found.append(f"a log-probability of {response.model!r} is above 0 or not a number")
+    return found
+
+
+_RANGES = (
+    ("score", 0.0, 1.0),
+    ("p_true", 0.0, 1.0),
+    ("cost_usd", 0.0, math.inf),
+    ("latency_s", 0.0, math.inf),
+)
+
+
+def row_from_record(record: Mapping[str, Any]) -> TrafficRow:
+    """Return a decision record as a traffic row: the rungs that were called and what they answered.
+
+    Without `log.text` the row has no prompt and no answers: it serves for costs and confidences, not
+    for training. Scores come from labels joined to the record (`attempts[].score`).
+    """
+    messages = record.get("messages") or None
+    prompt = ""
+    for message in reversed(messages or ()):
+        if message.get("role") == "user" and isinstance(message.get("content"), str):
+            prompt = message["content"]
+            break
+    responses = [
+        Response(
+            model=attempt["model"],
+            text=attempt.get("text"),
+            score=attempt.get("score"),
+            prompt_tokens=attempt.get("prompt_tokens"),
+            completion_tokens=attempt.get("completion_tokens"),
+            logprobs=attempt.get("logprobs"),
+            top_logprobs=attempt.get("top_logprobs"),
+            latency_s=attempt.get("latency_s"),
+            finish_reason=attempt.get("finish_reason"),
+            cost_usd=attempt.get("cost_usd"),
+            confidence=attempt.get("confidence"),
+        )
+        for attempt in record.get("attempts", ())
+        if attempt.get("verdict") not in ("failed", "skipped")
+    ]
+    single = messages is not None and len(messages) == 1
+    return TrafficRow(
+        id=str(record.get("id", "")),
+        prompt=prompt,
+        messages=None if single else messages,
+        responses=responses,
+    )

@@ -1,0 +1,115 @@
+"""Logs as traffic rows: traffic logs and decision logs alike, one row at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .errors import LogError
+from .log_lines import numbered_lines
+from .log_reader import LogReader
+from .records import TrafficRow, decode_row, row_from_record, row_problems
+
+__all__ = ["TrafficLog"]
+
+_SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
+
+
+@dataclass(slots=True, kw_only=True)
+class TrafficLog:
+    """Iterates over the rows of several logs.
+
+    A file that begins with a decision record is read as a decision log; so is a folder of segments.
+    Rows whose numbers cannot be true (a score outside [0, 1], a model twice, a positive
+    log-probability) are skipped and counted; a line that is no row at all ends the reading, because
+    then the file is not what it is taken for.
+
+    Attributes:
+        paths: Files, or folders of files.
+        rows: Rows yielded so far.
+        skipped: Reason → rows skipped so far.
+        first_skipped: Reason → ``file:line: what`` of the first one.
+    """
+
+    paths: Sequence[Path]
+    rows: int = field(default=0, init=False)
+    skipped: Counter[str] = field(default_factory=Counter, init=False)
+    first_skipped: dict[str, str] = field(default_factory=dict, init=False)
+
+    def files(self) -> list[Path]:
+        """Return every file, folders opened.
+
+        Raises:
+            LogError: A path does not exist, or a folder holds no log.
+        """
+        found: list[Path] = []
+        for path in self.paths:
+            if path.is_dir():
+                inside = sorted(p for p in path.iterdir() if p.name.endswith(_SUFFIXES))
+                if not inside:
+                    raise LogError(f"{path}: no log in it; allowed: {', '.join(_SUFFIXES)}")
+                found += inside
+            elif path.exists():
+                found.append(path)
+            else:
+                raise LogError(f"{path}: no such log")
+        return found
+
+    def __iter__(self) -> Iterator[TrafficRow]:
+        """Yield the usable rows.
+
+        Raises:
+            LogError: A file cannot be read, or a line in it is not a row; names file and line.
+        """
+        self.rows = 0
+        self.skipped.clear()
+        self.first_skipped.clear()
+        for path in self.files():
+            seen: set[str] = set()
+            source = self._decisions(path) if _is_decision_log(path) else _traffic(path)
+            for number, row in source:
+                problems = row_problems(row)
+                if row.id and row.id in seen:
+                    problems.append(f"id {row.id!r} twice")
+                if problems:
+                    self._skip(path, number, problems)
+                    continue
+                if row.id:
+                    seen.add(row.id)
+                self.rows += 1
+                yield row
+
+    def _decisions(self, path: Path) -> Iterator[tuple[int, TrafficRow]]:
+        for number, record in enumerate(LogReader(path=path), start=1):
+            yield number, row_from_record(record)
+
+    def _skip(self, path: Path, number: int, problems: list[str]) -> None:
+        kind = _kind(problems[0])
+        self.skipped[kind] += 1
+        self.first_skipped.setdefault(kind, f"{path}:{number}: {'; '.join(problems[:3])}")
+
+
+def _kind(problem: str) -> str:
+    """Return the reason without the values in it, so that equal ones are counted together."""
+    if problem.startswith("model "):
+        return "a model twice in one row"
+    if problem.startswith("id "):
+        return "an id twice"
+    if problem.startswith("a log-probability"):
+        return "log-probabilities above 0"
+    return f"{problem.split(' ', 1)[0]} out of range"
+
+
+def _traffic(path: Path) -> Iterator[tuple[int, TrafficRow]]:
+    for number, line in numbered_lines(path):
+        try:
+            yield number, decode_row(line)
+        except LogError as exc:
+            raise LogError(f"{path}:{number}: {exc}") from exc
+
+
+def _is_decision_log(path: Path) -> bool:
+    line = next((line for _, line in numbered_lines(path)), b"")
+    return b'"kind":"decision"' in line[:200] or b'"kind": "decision"' in line[:200]
