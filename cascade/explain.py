@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def explain_attempt(attempt: Attempt) -> str:
 
 
 def format_usd(amount: float | None) -> str:
-    """Return US dollars with enough digits to be useful; a price that is not known says so.
+    """Return US dollars with three significant digits or cents; a price that is not known says so.
 
     >>> format_usd(0.0000123), format_usd(1.5), format_usd(None)
     ('$0.0000123', '$1.50', 'price unknown')
@@ -46,11 +47,8 @@ def format_usd(amount: float | None) -> str:
         return "price unknown"
     if amount == 0:
         return "$0"
-    if abs(amount) >= 1:
-        return f"${amount:.2f}"
-    return f"${amount:.9f}".rstrip("0") if abs(amount) < 1e-5 else f"${_three_digits(amount)}"
-
-
-def _three_digits(amount: float) -> str:
-    text = f"{amount:.3g}"
-    return f"{amount:.12f}".rstrip("0") if "e" in text else text
+    sign, size = ("-" if amount < 0 else ""), abs(amount)
+    if size >= 1:
+        return f"{sign}${size:,.2f}"
+    decimals = 2 - math.floor(math.log10(size))  # three significant digits, never an exponent
+    return f"{sign}${size:.{decimals}f}".rstrip("0")
