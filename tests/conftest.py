@@ -16,6 +16,6 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Unset provider keys and the default ladder, so that no test can reach a paid API."""
-    for name in list(os.environ):
+    for name in list(os.environ):  # noqa: TID251 - to clean it
         if name.endswith("_API_KEY") or name == "CASCADE_CONFIG":
             monkeypatch.delenv(name)

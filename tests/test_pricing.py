@@ -47,7 +47,7 @@ def test_a_missing_count_makes_the_cost_unknown(usage: Usage) -> None:
 @pytest.mark.parametrize("bad", [-1.0, math.nan, math.inf])
 def test_a_price_must_be_finite_and_not_negative(bad: float) -> None:
     """The field is named."""
-    with pytest.raises(ValueError, match="^output: "):
+    with pytest.raises(ValueError, match=r"^output: "):
         Price(input=1.0, output=bad)
 
 

@@ -1,0 +1,1 @@
+"""Clients: each performs calls to one kind of provider."""

@@ -1,0 +1,97 @@
+"""A client for Anthropic's Messages API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from ..clock import SystemClock
+from ..ports import Clock
+from ..types import Answer, ModelCall
+from ..wire.anthropic import decode_response, encode_request
+from ..wire.status import error_from_status
+from .endpoint import auth_value, endpoint_url, json_headers
+from .http import Limits, Transport, default_transport
+
+__all__ = ["AnthropicClient"]
+
+_API_VERSION = "2023-06-01"
+
+
+class AnthropicClient:
+    """Performs calls to Anthropic, or to a server that speaks its Messages format.
+
+    There are no log-probabilities here: confidence has to come from elsewhere.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str = "https://api.anthropic.com/v1",
+        api_key: str | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        transport: Transport | None = None,
+        limits: Limits | None = None,
+        timeout_s: float = 600.0,
+        keep_raw: bool = False,
+        clock: Clock | None = None,
+    ) -> None:
+        """Make a client; nothing is opened before the first call.
+
+        Args:
+            name: The provider's name in the ladder, for errors.
+            base_url: Where `/messages` is found; `/v1` is added to a URL without a path.
+            api_key: Sent as `x-api-key`; None for a server that wants none.
+            headers: Further headers, such as `anthropic-beta`; they win over ours.
+            transport: What sends the requests, and stays the caller's to close; None: one of our
+                own, which suits the event loop.
+            limits: What a transport of our own takes on; without effect on one that was given.
+            timeout_s: Seconds one call may take.
+            keep_raw: Whether answers keep the provider's body.
+            clock: Tells the time where a `Retry-After` is a date.
+
+        Raises:
+            ConfigError: The URL, the key or a header cannot be sent; the message shows no key.
+        """
+        self.name = name
+        self._url = endpoint_url(name, base_url, "/messages", default_path="/v1")
+        auth = {} if api_key is None else {"x-api-key": auth_value(name, api_key)}
+        auth["anthropic-version"] = _API_VERSION
+        self._headers = json_headers(name, auth, headers)
+        self._transport = default_transport(limits) if transport is None else transport
+        self._owns_transport = transport is None
+        self._timeout_s = timeout_s
+        self._keep_raw = keep_raw
+        self._clock = SystemClock() if clock is None else clock
+
+    def __repr__(self) -> str:
+        return f"AnthropicClient(name={self.name!r}, url={self._url.partition('?')[0]!r})"
+
+    async def complete(self, call: ModelCall) -> Answer:
+        """Return the model's answer; see `ports.Client`."""
+        status, headers, body = await self._transport.post(
+            self._url,
+            self._headers,
+            encode_request(call),
+            timeout_s=self._timeout_s,
+            provider=self.name,
+            model=call.model,
+        )
+        if 200 <= status < 300:
+            return decode_response(
+                body, provider=self.name, model=call.model, keep_raw=self._keep_raw
+            )
+        raise error_from_status(
+            status,
+            headers,
+            body,
+            provider=self.name,
+            model=call.model,
+            now=datetime.fromisoformat(self._clock.now_iso()),
+        )
+
+    async def aclose(self) -> None:
+        """Close the client's own connections; a transport that was given stays open."""
+        if self._owns_transport:
+            await self._transport.aclose()

@@ -1,0 +1,78 @@
+"""Where a provider is reached and the headers sent to it, checked before the first call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from ..errors import ConfigError
+
+__all__ = ["auth_value", "endpoint_url", "json_headers"]
+
+
+def endpoint_url(provider: str, base_url: str, path: str, *, default_path: str = "") -> str:
+    """Return the URL to post to; a query of the base URL (Azure's `api-version`) is kept.
+
+    Raises:
+        ConfigError: Not an http or https URL, or one with a fragment or with credentials.
+
+    >>> endpoint_url("local", "http://127.0.0.1:8080/v1/", "/chat/completions")
+    'http://127.0.0.1:8080/v1/chat/completions'
+    """
+    try:
+        parts = urlsplit(base_url)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname)
+        sound = sound and parts.port != 0 and base_url.isprintable() and " " not in base_url
+    except ValueError:  # a port or an IPv6 address that is none
+        sound = False
+    if not sound:
+        raise ConfigError(
+            f"providers.{provider}.base_url: not a URL; allowed: http://host or https://host, "
+            "with a port and a path if need be"
+        )
+    if parts.fragment or "@" in parts.netloc:
+        raise ConfigError(
+            f"providers.{provider}.base_url: a fragment or credentials cannot be part of it; "
+            "use api_key or headers"
+        )
+    base = parts.path.rstrip("/") or default_path
+    return parts._replace(path=base + path).geturl()
+
+
+def auth_value(provider: str, value: str) -> str:
+    """Return a header value that holds a key.
+
+    Raises:
+        ConfigError: It cannot be a header; the message does not show it.
+    """
+    if not (value.isascii() and value.isprintable()) or value != value.strip():
+        raise ConfigError(
+            f"providers.{provider}.api_key: holds white space, a line break or a character that "
+            "cannot be sent; allowed: printable ASCII"
+        )
+    return value
+
+
+def json_headers(
+    provider: str, auth: Mapping[str, str], extra: Mapping[str, str] | None
+) -> dict[str, str]:
+    """Return all headers of a call, in lower case; `extra` wins.
+
+    Raises:
+        ConfigError: A header of `extra` cannot be sent; the message does not show its value.
+    """
+    for name, value in (extra or {}).items():
+        token = name.isascii() and name.replace("-", "").replace("_", "").isalnum()
+        if not token or not (value.isascii() and value.isprintable()):
+            raise ConfigError(
+                f"providers.{provider}.headers.{name if token else '?'}: cannot be sent; allowed: "
+                "names of letters, digits and hyphens, values of printable ASCII"
+            )
+    return {
+        "content-type": "application/json",
+        "accept": "application/json",
+        "accept-encoding": "gzip, deflate",
+        "user-agent": "cascade-ask",
+        **auth,
+        **{name.lower(): value for name, value in (extra or {}).items()},
+    }

@@ -1,0 +1,118 @@
+"""A client for every server that speaks OpenAI's chat completions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from ..clock import SystemClock
+from ..ports import Clock
+from ..types import Answer, ModelCall
+from ..wire.openai import allowed_top_logprobs, decode_response, encode_request
+from ..wire.status import error_from_status
+from .endpoint import auth_value, endpoint_url, json_headers
+from .http import Limits, Transport, default_transport
+
+__all__ = ["OpenAIClient"]
+
+_MOST_TOP_LOGPROBS = 20
+"""More than any server takes; what a server takes is learnt from its refusals."""
+
+_NO_LOGPROBS = -1
+
+
+class OpenAIClient:
+    """Performs calls to one OpenAI-compatible server.
+
+    A server that refuses log-probabilities is asked again: with as many alternatives as it says it
+    takes, then with none, then without log-probabilities. What it took is remembered for each model
+    as long as the client lives, so that only the first calls pay for finding out.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str = "https://api.openai.com/v1",
+        api_key: str | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        transport: Transport | None = None,
+        limits: Limits | None = None,
+        logprobs: bool = True,
+        timeout_s: float = 600.0,
+        keep_raw: bool = False,
+        clock: Clock | None = None,
+    ) -> None:
+        """Make a client; nothing is opened before the first call.
+
+        Args:
+            name: The provider's name in the ladder, for errors.
+            base_url: Where `/chat/completions` is found; http or https.
+            api_key: Sent as a bearer token; None for a server that wants none.
+            headers: Further headers; they win over ours.
+            transport: What sends the requests, and stays the caller's to close; None: one of our
+                own, which suits the event loop.
+            limits: What a transport of our own takes on; without effect on one that was given.
+            logprobs: False never asks for log-probabilities.
+            timeout_s: Seconds one call may take.
+            keep_raw: Whether answers keep the provider's body.
+            clock: Tells the time where a `Retry-After` is a date.
+
+        Raises:
+            ConfigError: The URL, the key or a header cannot be sent; the message shows no key.
+        """
+        self.name = name
+        self._url = endpoint_url(name, base_url, "/chat/completions")
+        auth = {} if api_key is None else {"authorization": auth_value(name, f"Bearer {api_key}")}
+        self._headers = json_headers(name, auth, headers)
+        self._transport = default_transport(limits) if transport is None else transport
+        self._owns_transport = transport is None
+        self._timeout_s = timeout_s
+        self._keep_raw = keep_raw
+        self._clock = SystemClock() if clock is None else clock
+        self._unlearnt = _MOST_TOP_LOGPROBS if logprobs else _NO_LOGPROBS
+        self._most_top_logprobs: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        return f"OpenAIClient(name={self.name!r}, url={self._url.partition('?')[0]!r})"
+
+    async def complete(self, call: ModelCall) -> Answer:
+        """Return the model's answer; see `ports.Client`."""
+        model = call.model
+        known = self._most_top_logprobs.get(model, self._unlearnt)
+        most = known
+        while True:
+            asked = min(call.top_logprobs, most)
+            body = encode_request(call, logprobs=asked >= 0, top_logprobs=asked)
+            status, headers, answer = await self._transport.post(
+                self._url,
+                self._headers,
+                body,
+                timeout_s=self._timeout_s,
+                provider=self.name,
+                model=model,
+            )
+            if 200 <= status < 300:
+                if most != known:  # remembered only now: an error may speak of log-probabilities
+                    self._most_top_logprobs[model] = most  # and still be about something else
+                return decode_response(
+                    answer, provider=self.name, model=model, keep_raw=self._keep_raw
+                )
+            lower = None
+            if call.logprobs and asked >= 0:
+                lower = allowed_top_logprobs(status, answer, asked)
+            if lower is None:
+                raise error_from_status(
+                    status,
+                    headers,
+                    answer,
+                    provider=self.name,
+                    model=model,
+                    now=datetime.fromisoformat(self._clock.now_iso()),
+                )
+            most = lower
+
+    async def aclose(self) -> None:
+        """Close the client's own connections; a transport that was given stays open."""
+        if self._owns_transport:
+            await self._transport.aclose()

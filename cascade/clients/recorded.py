@@ -1,0 +1,227 @@
+"""A traffic log served as models, so that a ladder runs without a network."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Annotated, Any
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from ..errors import LogError, NotRecorded
+from ..types import Answer, Message, ModelCall, Request, TokenLogprobs, Usage
+
+__all__ = ["RecordedClient"]
+
+_MODELS_NAMED = 12
+"""Most models that an error lists."""
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+_Cost = Annotated[float, msgspec.Meta(ge=0)]
+_Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
+_Logprob = Annotated[float, msgspec.Meta(le=0)]
+
+
+class _Response(msgspec.Struct, gc=False):
+    model: str
+    text: str | None = None
+    prompt_tokens: _Count | None = None
+    completion_tokens: _Count | None = None
+    logprobs: list[_Logprob] | None = None
+    top_logprobs: list[list[_Logprob]] | None = None
+    finish_reason: str | None = None
+    cost_usd: _Cost | None = None
+    p_true: _Probability | None = None
+
+
+class _Row(msgspec.Struct, gc=False):
+    prompt: str
+    responses: list[_Response]
+    messages: list[dict[str, Any]] | None = None
+
+
+_row_decoder = msgspec.json.Decoder(_Row)
+_message_encoder = msgspec.json.Encoder(order="sorted")
+
+
+@dataclass(slots=True)
+class _Log:
+    """A whole log in memory; the values are responses by model, the first of each model."""
+
+    by_prompt: dict[str, dict[str, _Response]] = field(default_factory=dict)
+    by_messages: dict[bytes, dict[str, _Response]] = field(default_factory=dict)
+    models: dict[str, None] = field(default_factory=dict)
+    rows: int = 0
+
+
+class RecordedClient:
+    """Answers with what a traffic log holds.
+
+    A request is found by its whole chat, or, when it is one user message, by its text alone. Where
+    rows share a prompt, the first answer of each model counts. A model whose text the log does not
+    keep (`text: null`) answers with `text=None`, usage and log-probabilities: the gate `not_empty`
+    refuses it, unless the ladder leaves that gate out. Scores and references stay in the log.
+    """
+
+    def __init__(self, name: str, path: str | Path) -> None:
+        """Make a client; the log is read at the first use, in a worker thread, once.
+
+        Args:
+            name: The provider's name in the ladder, for errors.
+            path: A traffic log: JSON lines, gzipped or not.
+        """
+        self.name = name
+        self._path = Path(path)
+        self._log: _Log | None = None
+        self._reading = anyio.Lock()
+
+    def __repr__(self) -> str:
+        return f"RecordedClient(name={self.name!r}, path={str(self._path)!r})"
+
+    async def complete(self, call: ModelCall) -> Answer:
+        """Return what the model of this name answered when the log was made.
+
+        Raises:
+            NotRecorded: The log lacks the prompt, or this model's answer to it.
+            LogError: The log cannot be read; names the file and the line.
+        """
+        log = self._log or await self._read()
+        answers = _find(log, call.request)
+        response = answers.get(call.model)
+        if response is None:
+            raise NotRecorded(
+                self._why_missing(log, answers, call.model), provider=self.name, model=call.model
+            )
+        return _answer(response)
+
+    async def models(self) -> tuple[str, ...]:
+        """Return the models the log holds, in the order they first appear.
+
+        Raises:
+            LogError: The log cannot be read; names the file and the line.
+        """
+        return tuple((self._log or await self._read()).models)
+
+    async def aclose(self) -> None:
+        """Forget the log; it is read again if the client is used again."""
+        self._log = None
+
+    async def _read(self) -> _Log:
+        async with self._reading:
+            if self._log is None:
+                self._log = await anyio.to_thread.run_sync(_read_log, self._path)
+            return self._log
+
+    def _why_missing(self, log: _Log, answers: dict[str, _Response], model: str) -> str:
+        if model not in log.models:
+            return f"{self._path.name} holds no answers of {model}; it holds {_names(log.models)}"
+        if not answers:
+            return f"this prompt is not among the {log.rows:,} of {self._path.name}"
+        return f"{self._path.name} has this prompt answered by {_names(answers)} only"
+
+
+def _names(models: dict[str, Any]) -> str:
+    listed = sorted(models)
+    more = len(listed) - _MODELS_NAMED
+    return ", ".join(listed[:_MODELS_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _find(log: _Log, request: Request) -> dict[str, _Response]:
+    messages = request.messages
+    found = None
+    if len(messages) == 1 and messages[0].role == "user" and not messages[0].extra:
+        content = messages[0].content
+        found = log.by_prompt.get(content) if isinstance(content, str) else None
+    if found is None and log.by_messages:
+        found = log.by_messages.get(_request_key(messages))
+    return found or {}
+
+
+def _request_key(messages: Sequence[Message]) -> bytes:
+    try:
+        return _key([{**m.extra, "role": m.role, "content": m.content} for m in messages])
+    except (TypeError, UnicodeEncodeError):
+        return b""  # what is not JSON is in no log
+
+
+def _key(messages: list[dict[str, Any]]) -> bytes:
+    return _message_encoder.encode(messages)
+
+
+def _answer(response: _Response) -> Answer:
+    logprobs = response.logprobs
+    top = response.top_logprobs
+    return Answer(
+        text=response.text,
+        model=response.model,
+        finish_reason=response.finish_reason,
+        usage=Usage(
+            prompt_tokens=response.prompt_tokens, completion_tokens=response.completion_tokens
+        ),
+        logprobs=TokenLogprobs(
+            tokens=[""] * len(logprobs),
+            logprobs=logprobs,
+            top=top if top and len(top) == len(logprobs) else None,
+        )
+        if logprobs
+        else None,
+        cost_usd=response.cost_usd,
+        p_true=response.p_true,
+    )
+
+
+def _read_log(path: Path) -> _Log:
+    log = _Log()
+    try:
+        for number, line in enumerate(_lines(path), 1):
+            if line.isspace():
+                continue
+            try:
+                row = _row_decoder.decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+                why = str(exc) if isinstance(exc, msgspec.DecodeError) else type(exc).__name__
+                raise LogError(f"{path}:{number}: not a row of a traffic log: {why}") from exc
+            log.rows += 1
+            _add(log, row)
+    except OSError as exc:
+        raise LogError(f"{path}: {exc.strerror or type(exc).__name__}") from exc
+    if not log.rows:
+        raise LogError(f"{path}: empty; allowed: a traffic log of one row or more")
+    return log
+
+
+def _add(log: _Log, row: _Row) -> None:
+    answers = log.by_prompt.setdefault(row.prompt, {})
+    chat = log.by_messages.setdefault(_key(row.messages), {}) if row.messages else answers
+    for response in row.responses:
+        log.models.setdefault(response.model)
+        answers.setdefault(response.model, response)
+        chat.setdefault(response.model, response)
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        start = file.read(4)
+        file.seek(0)
+        if start == b"PAR1":
+            raise LogError(f"{path}: Parquet; allowed: JSON lines (.jsonl, .jsonl.gz)")
+        if start[:2] == b"\x1f\x8b":
+            yield from _unpacked_lines(path, file)
+        else:
+            yield from file
+
+
+def _unpacked_lines(path: Path, file: IO[bytes]) -> Iterator[bytes]:
+    number = 0
+    with gzip.open(file, "rb") as unpacked:
+        try:
+            for line in unpacked:
+                number += 1
+                yield line
+        except (EOFError, gzip.BadGzipFile, zlib.error) as exc:
+            raise LogError(f"{path}:{number + 1}: gzip data is cut short or damaged") from exc

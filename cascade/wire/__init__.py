@@ -1,0 +1,1 @@
+"""Providers' JSON to and from our types: bytes in, bytes out, no IO."""

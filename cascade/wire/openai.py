@@ -1,0 +1,394 @@
+"""The OpenAI chat-completions format: a call to bytes, bytes to an answer.
+
+Only the fields we use are decoded, straight into typed structs: parsing log-probabilities is the
+engine's largest cost (200 tokens with top-5 are 87 KB; `json.loads` takes ten times as long). A
+body that does not fit the structs is read once more, field by field: what is odd counts as absent.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+from ..errors import BadResponse, ProviderError, RequestError
+from ..types import Answer, Message, ModelCall, TokenLogprobs, Usage
+from .status import body_text, error_from_status, error_words
+
+__all__ = ["allowed_top_logprobs", "decode_response", "encode_json", "encode_request"]
+
+_ROUNDING = 1e-4
+"""Log-probabilities up to this far above 0 are float noise of the upstream and count as 0."""
+
+_LOGPROB_STATUSES = frozenset({400, 403, 422, 501})
+"""Statuses with which servers refuse log-probabilities."""
+
+_WHOLE_NUMBER = re.compile(r"(?<![\w.-])\d{1,3}(?![\w-]|\.\d)")
+
+_T = TypeVar("_T")
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Alternative(msgspec.Struct, gc=False):
+    logprob: float
+
+
+class _Token(msgspec.Struct, gc=False):
+    token: str
+    logprob: float
+    top_logprobs: list[_Alternative] | None = None
+
+
+class _Logprobs(msgspec.Struct, gc=False):
+    content: list[_Token] | None = None
+
+
+class _Part(msgspec.Struct, gc=False):
+    type: str = ""
+    text: str | None = None
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: str | list[_Part] | None = None
+    refusal: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    message: _Message
+    finish_reason: str | None = None
+    logprobs: _Logprobs | None = None
+
+
+class _PromptDetails(msgspec.Struct, gc=False):
+    cached_tokens: _Count | None = None
+
+
+class _CompletionDetails(msgspec.Struct, gc=False):
+    reasoning_tokens: _Count | None = None
+
+
+class _Usage(msgspec.Struct, gc=False):
+    prompt_tokens: _Count | None = None
+    completion_tokens: _Count | None = None
+    total_tokens: _Count | None = None
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _CompletionDetails | None = None
+    prompt_cache_hit_tokens: _Count | None = None  # DeepSeek's word for cached tokens
+
+
+class _Completion(msgspec.Struct, gc=False):
+    choices: list[_Choice]
+    model: str = ""
+    usage: _Usage | None = None
+
+
+class _LooseMessage(msgspec.Struct):
+    content: str | list[_Part] | None = None
+    refusal: Any = None
+    tool_calls: Any = None
+
+
+class _LooseChoice(msgspec.Struct):
+    message: _LooseMessage
+    finish_reason: Any = None
+    logprobs: Any = None
+
+
+class _LooseCompletion(msgspec.Struct):
+    choices: list[_LooseChoice]
+    model: Any = ""
+    usage: Any = None
+
+
+_completion_decoder = msgspec.json.Decoder(_Completion)
+
+
+def encode_request(call: ModelCall, *, logprobs: bool, top_logprobs: int | None = None) -> bytes:
+    """Return the body of a chat-completions request.
+
+    The request's own fields win over the rung's extra fields. No output limit is sent unless the
+    request or the rung sets one; where an extra field is named `max_completion_tokens`, the
+    limit goes under that name, which some models insist on.
+
+    Args:
+        call: What to ask.
+        logprobs: False leaves log-probabilities out although the call wants them.
+        top_logprobs: Alternatives to ask for instead of the call's own number, >= 0.
+
+    Raises:
+        RequestError: Something cannot be sent as JSON; names the place, never the text.
+    """
+    request = call.request
+    body: dict[str, Any] = {
+        "model": call.model,
+        "messages": [_message_fields(message) for message in request.messages],
+        **call.extra,
+        **request.extra,
+    }
+    body["model"] = call.model
+    limit = call.max_tokens if request.max_tokens is None else request.max_tokens
+    if "max_completion_tokens" in body:
+        if request.max_tokens is not None:
+            body["max_completion_tokens"] = request.max_tokens
+    elif limit is not None and (request.max_tokens is not None or "max_tokens" not in body):
+        body["max_tokens"] = limit
+    for name in ("tools", "response_format", "temperature", "stop", "seed"):
+        value = getattr(request, name)
+        if value is not None:
+            body[name] = value
+    if logprobs and call.logprobs and "logprobs" not in body:
+        body["logprobs"] = True
+        wanted = call.top_logprobs if top_logprobs is None else top_logprobs
+        if wanted > 0:
+            body.setdefault("top_logprobs", wanted)
+    if body.get("stream"):
+        raise RequestError("stream: True cannot be asked for here; an ask returns a whole answer")
+    return encode_json(body)
+
+
+def encode_json(body: dict[str, Any]) -> bytes:
+    """Return a request body as JSON; mappings and sequences of any class are taken.
+
+    Raises:
+        RequestError: A lone surrogate, a number that is not finite or a value of another kind;
+            names the place (`messages[0].content`), never the text.
+    """
+    temperature = body.get("temperature")
+    if isinstance(temperature, float) and not math.isfinite(temperature):
+        raise RequestError(f"temperature: {temperature!r} cannot be sent; give a finite number")
+    try:
+        return msgspec.json.encode(body, enc_hook=_plain)
+    except UnicodeEncodeError as exc:
+        # The text is in the exception: it must not be chained into what the user may log.
+        place, position = _surrogate_place(body, "") or ("request", exc.start)
+    except (TypeError, ValueError, OverflowError, RecursionError) as exc:
+        raise RequestError(f"request: {type(exc).__name__} while encoding it as JSON") from exc
+    raise RequestError(
+        f"{place}: a lone surrogate at character {position} cannot be sent; give valid Unicode text"
+    )
+
+
+def decode_response(body: bytes, *, provider: str, model: str, keep_raw: bool = False) -> Answer:
+    """Return the answer in a chat-completions response; the first choice when there are several.
+
+    * Text given as content parts is joined; `content: null` with tool calls is `text=None`.
+    * Where the total exceeds prompt + completion, the provider counts hidden reasoning outside
+      `completion_tokens` (Gemini, xAI): the difference is billed as output and is added.
+    * Log-probabilities are all or nothing: when a token lacks its own, or one is not a number or
+      is above 0 (beyond rounding), there are none. Sentinels for "very unlikely" (OpenAI's
+      -9999.0) are kept as they are: what floor to use is for those who measure.
+    * A field of the wrong kind counts as absent, except the text itself.
+
+    Args:
+        body: The response's body.
+        provider: Provider asked, for errors.
+        model: Model asked, for errors, and the answer's model when the body names none.
+        keep_raw: Whether the answer keeps `body`.
+
+    Raises:
+        BadResponse: No completion: not JSON, no choices, no text that can be read.
+        ProviderError: The body is an error in spite of its status (OpenRouter does so).
+    """
+    usage: _Usage | None
+    choice: _Choice
+    try:
+        completion = _completion_decoder.decode(body)
+        named, choices, usage = completion.model, completion.choices, completion.usage
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        named, choices, usage = _decode_loosely(body, exc, provider, model)
+    if not choices:
+        raise _bad("choices is empty", body, provider, model)
+    choice = choices[0]
+    message = choice.message
+    content = message.content
+    if content is not None and not isinstance(content, str):
+        content = "".join(p.text for p in content if p.text and p.type in ("text", "output_text"))
+    logprobs = choice.logprobs.content if choice.logprobs is not None else None
+    return Answer(
+        text=content,
+        model=named or model,
+        finish_reason=choice.finish_reason,
+        usage=_flat_usage(usage) if usage is not None else Usage(),
+        tool_calls=message.tool_calls or (),
+        refusal=message.refusal,
+        logprobs=_flat_logprobs(logprobs) if logprobs else None,
+        raw=body if keep_raw else None,
+    )
+
+
+def allowed_top_logprobs(status: int, body: bytes, asked: int) -> int | None:
+    """Return how to ask again after a server refused log-probabilities.
+
+    Args:
+        status: HTTP status of the refusal.
+        body: Its body.
+        asked: Alternatives per token that were asked for, >= 0.
+
+    Returns:
+        The alternatives to ask for next, below `asked`; -1 for no log-probabilities at all; None
+        when the refusal is about something else.
+
+    >>> allowed_top_logprobs(400, b'{"error": "top_logprobs must be <= 5"}', 20)
+    5
+    >>> allowed_top_logprobs(400, b'{"error": "top_logprobs is not supported"}', 20)
+    0
+    >>> allowed_top_logprobs(400, b'{"error": "logprobs is not supported"}', 20)
+    -1
+    """
+    if status not in _LOGPROB_STATUSES:
+        return None
+    words = " ".join(error_words(body))
+    if "logprob" not in words:
+        return None
+    smaller = [n for n in map(int, _WHOLE_NUMBER.findall(words)) if n < asked]
+    if smaller:
+        return max(smaller)
+    return 0 if asked > 0 and "top_logprobs" in words else -1
+
+
+def _message_fields(message: Message) -> dict[str, Any]:
+    if message.extra:
+        return {**message.extra, "role": message.role, "content": message.content}
+    return {"role": message.role, "content": message.content}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Sequence):
+        return list(value)
+    raise TypeError(type(value).__name__)
+
+
+def _surrogate_place(value: Any, place: str) -> tuple[str, int] | None:
+    """Return the key path of the first string that is not Unicode text, and the position in it."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as exc:
+            return place, exc.start
+        return None
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            name = str(key)
+            if (found := _surrogate_place(name, f"a key of {place or 'the request'}")) is not None:
+                return found
+            if (found := _surrogate_place(item, f"{place}.{name}" if place else name)) is not None:
+                return found
+    elif isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
+        for i, item in enumerate(value):
+            if (found := _surrogate_place(item, f"{place}[{i}]")) is not None:
+                return found
+    return None
+
+
+def _flat_usage(usage: _Usage) -> Usage:
+    prompt, completion, total = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
+    if prompt is not None and completion is not None and total is not None:
+        completion = max(completion, total - prompt)
+    cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None
+    details = usage.completion_tokens_details
+    return Usage(
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        cached_tokens=usage.prompt_cache_hit_tokens if cached is None else cached,
+        reasoning_tokens=details.reasoning_tokens if details is not None else None,
+    )
+
+
+def _flat_logprobs(content: list[_Token]) -> TokenLogprobs | None:
+    logprobs = [token.logprob for token in content]
+    if max(logprobs) > 0.0:
+        if max(logprobs) > _ROUNDING:
+            return None
+        logprobs = [min(value, 0.0) for value in logprobs]
+    top = [[other.logprob for other in token.top_logprobs or ()] for token in content]
+    for row in top:
+        row.sort(reverse=True)
+    best = max((row[0] for row in top if row), default=None)
+    if best is not None and best > 0.0:
+        top = [[min(value, 0.0) for value in row] for row in top] if best <= _ROUNDING else []
+    return TokenLogprobs(
+        tokens=[token.token for token in content],
+        logprobs=logprobs,
+        top=top if best is not None and top else None,
+    )
+
+
+def _decode_loosely(
+    body: bytes, cause: Exception, provider: str, model: str
+) -> tuple[str, list[_Choice], _Usage | None]:
+    """Read a body that the typed decoder refused: NaN, bad UTF-8, or fields of the wrong kind."""
+    try:
+        # Python's servers write NaN, Infinity and lone surrogates, which are not JSON.
+        text = body.decode("utf-8", "replace")
+        found = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+    except (ValueError, RecursionError):
+        # What json.loads raises holds the whole text, so that only the first cause is chained.
+        raise _bad(f"not JSON: {_json_words(cause)}", body, provider, model) from cause
+    if isinstance(found, dict) and found.get("error") and not found.get("choices"):
+        raise _error_in_disguise(found["error"], body, provider, model) from cause
+    try:
+        loose = msgspec.convert(_valid_text(found), _LooseCompletion)
+    except (msgspec.ValidationError, RecursionError) as exc:
+        raise _bad(f"not a completion: {exc}", body, provider, model) from exc
+    choices = [
+        _Choice(
+            message=_Message(
+                content=choice.message.content,
+                refusal=_or_none(choice.message.refusal, str),
+                tool_calls=_or_none(choice.message.tool_calls, list[dict[str, Any]]),
+            ),
+            finish_reason=_or_none(choice.finish_reason, str),
+            logprobs=_or_none(choice.logprobs, _Logprobs),
+        )
+        for choice in loose.choices[:1]
+    ]
+    return _or_none(loose.model, str) or "", choices, _or_none(loose.usage, _Usage)
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
+def _or_none(value: Any, kind: type[_T]) -> _T | None:
+    try:
+        return msgspec.convert(value, kind)
+    except (msgspec.ValidationError, RecursionError):
+        return None
+
+
+def _valid_text(value: Any) -> Any:
+    """Return decoded JSON with U+FFFD in place of every lone surrogate."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, list):
+        return [_valid_text(item) for item in value]
+    if isinstance(value, dict):
+        return {_valid_text(key): _valid_text(item) for key, item in value.items()}
+    return value
+
+
+def _error_in_disguise(error: Any, body: bytes, provider: str, model: str) -> ProviderError:
+    code = error.get("code") if isinstance(error, dict) else None
+    if isinstance(code, int) and 400 <= code < 600:
+        # There are no headers to read a waiting time from, so the moment does not matter.
+        epoch = datetime(1970, 1, 1, tzinfo=UTC)
+        return error_from_status(code, {}, body, provider=provider, model=model, now=epoch)
+    return _bad("an error instead of choices", body, provider, model)
+
+
+def _json_words(cause: Exception) -> str:
+    """Return msgspec's own words, which name a byte or a key path and quote nothing."""
+    return "nested too deep" if isinstance(cause, RecursionError) else str(cause)
+
+
+def _bad(message: str, body: bytes, provider: str, model: str) -> BadResponse:
+    return BadResponse(message, provider=provider, model=model, body=body_text(body))
