@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-import jsonschema
+import jsonschema_rs
 import pytest
 import yaml
 from hypothesis import example, given, settings
@@ -60,7 +60,7 @@ def test_committed_ladders_meet_the_schema_that_their_first_line_names(path: Pat
     text = path.read_text()
     first, _, _ = text.partition("\n")
     schema = path.parent / first.removeprefix("# yaml-language-server: $schema=")
-    jsonschema.validate(yaml.safe_load(text), json.loads(schema.read_text()))
+    jsonschema_rs.validate(json.loads(schema.read_text()), yaml.safe_load(text))
 
 
 def test_schema_and_reference_are_those_of_the_code(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_every_key_has_a_help_text_in_the_schema() -> None:
 def test_the_schema_takes_the_path_of_a_policy_file() -> None:
     """`policy` may be a text, which the models alone do not say."""
     data = yaml.safe_load(SMALLEST) | {"policy": "tuned.yaml"}
-    jsonschema.validate(data, json_schema())
+    jsonschema_rs.validate(json_schema(), data)
 
 
 def test_what_is_absent_has_its_default() -> None:
