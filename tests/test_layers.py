@@ -31,6 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "default",
         "sync",
         "cli",
+        "__main__",
         "local",
         "demo",
     ),

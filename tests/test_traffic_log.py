@@ -1,0 +1,127 @@
+"""Logs as traffic rows: every kind of file, and every way in which one can be wrong."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cascade.errors import LogError
+from cascade.records import row_from_record
+from cascade.traffic_log import TrafficLog
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared" / "data"
+
+
+def row(i: int, **response: Any) -> dict[str, Any]:
+    answer = {"model": "m", "text": "x", "score": 1.0} | response
+    return {"id": f"r{i}", "prompt": f"question {i}", "responses": [answer]}
+
+
+def write(path: Path, rows: list[Any]) -> Path:
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return path
+
+
+def read(*paths: Path) -> list[str]:
+    return [r.id for r in TrafficLog(paths=paths)]
+
+
+def test_several_files_and_folders_are_read_in_order(tmp_path: Path) -> None:
+    """Plain and gzipped alike; the name does not matter, the content does."""
+    first = write(tmp_path / "a.jsonl", [row(1), row(2)])
+    folder = tmp_path / "more"
+    folder.mkdir()
+    (folder / "b.jsonl.gz").write_bytes(gzip.compress(write(tmp_path / "b", [row(3)]).read_bytes()))
+    assert read(first, folder) == ["r1", "r2", "r3"]
+
+
+def test_a_decision_log_becomes_traffic_rows() -> None:
+    """The rungs that were called; failed and skipped ones are left out."""
+    record = {
+        "id": "d1",
+        "messages": [{"role": "user", "content": "hi"}],
+        "attempts": [
+            {"model": "a", "verdict": "escalated", "text": "x", "cost_usd": 0.1, "confidence": 0.3},
+            {"model": "b", "verdict": "failed"},
+            {"model": "c", "verdict": "accepted", "text": "y", "score": 1.0},
+        ],
+    }
+    found = row_from_record(record)
+    assert (found.prompt, found.messages) == ("hi", None)
+    assert [(r.model, r.text, r.score) for r in found.responses] == [
+        ("a", "x", None),
+        ("c", "y", 1.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("bad", "kind"),
+    [
+        (row(2, score=1.5), "score out of range"),
+        (row(2, score=float("nan")), "score out of range"),
+        (row(2, cost_usd=-1), "cost_usd out of range"),
+        (row(2, logprobs=[-0.1, 0.7]), "log-probabilities above 0"),
+        (row(2, logprobs=[float("nan")]), "log-probabilities above 0"),
+        (row(1), "an id twice"),
+        ({**row(2), "responses": [row(2)["responses"][0]] * 2}, "a model twice in one row"),
+    ],
+)
+def test_rows_that_cannot_be_true_are_skipped_and_counted(
+    tmp_path: Path, bad: Any, kind: str
+) -> None:
+    """With the file and line of the first."""
+    log = TrafficLog(paths=[write(tmp_path / "log.jsonl", [row(1), bad, row(3)])])
+    assert [r.id for r in log] == ["r1", "r3"]
+    assert log.skipped == {kind: 1}
+    assert "log.jsonl:2: " in log.first_skipped[kind]
+
+
+@pytest.mark.parametrize(
+    "line", ["{", "[]", '{"prompt": 3, "responses": []}', '{"prompt": "x"}', "\xff", "null"]
+)
+def test_a_line_that_is_no_row_ends_the_reading(tmp_path: Path, line: str) -> None:
+    """The file is not what it was taken for; file and line are named."""
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(json.dumps(row(1)).encode() + b"\n" + line.encode("latin-1") + b"\n")
+    with pytest.raises(LogError, match=r"log.jsonl:2: not a row of a traffic log"):
+        read(path)
+
+
+def test_damaged_and_absent_files_are_named(tmp_path: Path) -> None:
+    """Truncated gzip with its line, a folder without logs, nothing at all."""
+    packed = gzip.compress(write(tmp_path / "a", [row(i) for i in range(2000)]).read_bytes())
+    cut = tmp_path / "cut.jsonl.gz"
+    cut.write_bytes(packed[: len(packed) // 2])
+    with pytest.raises(LogError, match=r"cut.jsonl.gz:\d+: gzip data is cut short"):
+        read(cut)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(LogError, match="no log in it"):
+        read(tmp_path / "empty")
+    with pytest.raises(LogError, match="no such log"):
+        read(tmp_path / "absent.jsonl")
+
+
+def test_parquet_reads_like_json_lines(tmp_path: Path) -> None:
+    """Or says what to install."""
+    arrow = pytest.importorskip("pyarrow", reason="the parquet extra is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = arrow.Table.from_pylist([row(i) for i in range(5)])
+    parquet.write_table(table, tmp_path / "log.parquet")
+    assert read(tmp_path / "log.parquet") == [f"r{i}" for i in range(5)]
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 and nothing")
+    with pytest.raises(LogError, match=r"bad.parquet: not a Parquet file"):
+        read(tmp_path / "bad.parquet")
+
+
+def test_the_shared_logs_are_read_whole() -> None:
+    """Real logs: every row of every file is usable."""
+    if not SHARED.exists():
+        pytest.skip("the shared logs are not here")
+    log = TrafficLog(paths=[SHARED / "cascade9_mmlu.jsonl.gz", SHARED / "local_headlines.jsonl.gz"])
+    assert sum(1 for _ in log) == 1812 + 1500
+    assert log.skipped == {}
