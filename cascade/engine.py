@@ -290,6 +290,8 @@ class Cascade:
     async def _call(self, effect: Call, demand: Demand, ask: _Ask) -> Answered | Failed:
         client = self._rung_clients[effect.rung]
         started = self._clock.monotonic()
+        if not self._open:  # closed while this ask was running: open no new connection
+            return Failed(error=EngineClosed("the engine was closed"), latency_s=0.0)
         try:
             if demand.deadline_s is None:
                 answer: Answer = await client.complete(effect.call)

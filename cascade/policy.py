@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from .ladder import Ladder
 from .types import Attempt, Demand
 
@@ -18,8 +20,7 @@ __all__ = ["STOP", "Decision", "Policy", "State", "Thresholds"]
 STOP = "stop"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class State(msgspec.Struct, frozen=True, kw_only=True):
     """All that a policy may look at.
 
     Attributes:
@@ -37,8 +38,7 @@ class State:
     demand: Demand
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """What the policy wants.
 
     Attributes:
@@ -54,7 +54,7 @@ class Decision:
     reason: str
     accepted: bool = False
     threshold: float | None = None
-    probabilities: Mapping[str, float] = field(default_factory=dict)
+    probabilities: Mapping[str, float] = {}
 
     @property
     def action(self) -> str:

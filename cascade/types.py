@@ -1,13 +1,15 @@
 """The words every layer speaks: requests, answers, attempts and results, as frozen values.
 
-Nothing here decides or does anything. An unknown number is None, never zero.
+Nothing here decides or does anything. An unknown number is None, never zero. They are msgspec
+structs and not dataclasses because an ask makes some twenty of them: 0.2 µs each instead of 3.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import msgspec
 
 from .errors import CascadeError
 
@@ -30,8 +32,7 @@ Verdict = Literal["accepted", "escalated", "rejected", "failed", "skipped"]
 enough; it failed a gate; the call itself failed; the rung was passed over without a call."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, kw_only=True):
     """One chat message.
 
     Attributes:
@@ -42,11 +43,15 @@ class Message:
 
     role: str
     content: str | Sequence[Mapping[str, Any]] | None
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = {}
+
+    def __repr__(self) -> str:
+        size = 0 if self.content is None else len(self.content)
+        unit = "characters" if isinstance(self.content, str) else "parts"
+        return f"<Message {self.role}, {size} {unit}>"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What the caller wants answered. None means: not sent, the provider's own default holds.
 
     Attributes:
@@ -67,7 +72,10 @@ class Request:
     max_tokens: int | None = None
     stop: str | Sequence[str] | None = None
     seed: int | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = {}
+
+    def __repr__(self) -> str:
+        return f"<Request {list(self.messages)!r}>"
 
     @property
     def prompt(self) -> str:
@@ -81,8 +89,7 @@ class Request:
         return ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Demand:
+class Demand(msgspec.Struct, frozen=True, kw_only=True):
     """What one ask demands of the walk, beside the request itself.
 
     Attributes:
@@ -96,8 +103,7 @@ class Demand:
     deadline_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelCall:
+class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
     """One call as a client performs it.
 
     Attributes:
@@ -114,11 +120,10 @@ class ModelCall:
     max_tokens: int | None = None
     logprobs: bool = True
     top_logprobs: int = 5
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = {}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens a call used as the provider counts them; None where it does not say.
 
     Attributes:
@@ -136,8 +141,7 @@ class Usage:
     reasoning_tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenLogprobs:
+class TokenLogprobs(msgspec.Struct, frozen=True, kw_only=True):
     """Log-probabilities of an answer's tokens, as the provider reports them.
 
     Attributes:
@@ -152,8 +156,7 @@ class TokenLogprobs:
     top: Sequence[Sequence[float]] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What one model answered to one call.
 
     Attributes:
@@ -166,7 +169,7 @@ class Answer:
         logprobs: Token log-probabilities, or None when the provider gave none.
         cost_usd: What the source says was paid, or None: then usage and prices decide.
         p_true: The model's own probability of being right where a log holds it, in [0, 1].
-        raw: The provider's body as received, or None; not part of equality or `repr`.
+        raw: The provider's body as received, or None.
     """
 
     text: str | None
@@ -175,14 +178,19 @@ class Answer:
     usage: Usage = Usage()
     tool_calls: Sequence[Mapping[str, Any]] = ()
     refusal: str | None = None
-    logprobs: TokenLogprobs | None = field(default=None, repr=False)
+    logprobs: TokenLogprobs | None = None
     cost_usd: float | None = None
     p_true: float | None = None
-    raw: bytes | None = field(default=None, repr=False, compare=False)
+    raw: bytes | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"<Answer of {self.model}, {len(self.text or '')} characters, "
+            f"finish_reason={self.finish_reason!r}>"
+        )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
+class Score(msgspec.Struct, frozen=True, kw_only=True):
     """What a scorer says after reading what has been answered so far.
 
     Attributes:
@@ -195,13 +203,12 @@ class Score:
 
     confidence: float | None
     why_unknown: str | None = None
-    measures: Mapping[str, float] = field(default_factory=dict)
-    forecast: Mapping[int, float] = field(default_factory=dict)
+    measures: Mapping[str, float] = {}
+    forecast: Mapping[int, float] = {}
     cost_usd: float | None = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """One rung that was tried, and why it was kept or left.
 
     Attributes:
@@ -234,7 +241,7 @@ class Attempt:
     cost_usd: float | None = None
     latency_s: float = 0.0
     action: str = ""
-    probabilities: Mapping[str, float] = field(default_factory=dict)
+    probabilities: Mapping[str, float] = {}
 
     @property
     def confidence(self) -> float | None:
@@ -242,8 +249,7 @@ class Attempt:
         return self.score.confidence if self.score is not None else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What an ask returns: the best answer tried, and everything about how it came about.
 
     Attributes:

@@ -7,8 +7,11 @@ clock and awaits nothing, so the same outcomes always lead to the same answer.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
 
 from .budget import refusal_to_spend, spent_usd
 from .errors import (
@@ -65,8 +68,7 @@ class Plan:
     keep: Keep = "surest"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class Call(msgspec.Struct, frozen=True, kw_only=True):
     """Effect: perform this call and send back `Answered` or `Failed`."""
 
     rung: int
@@ -74,15 +76,13 @@ class Call:
     attempts: tuple[Attempt, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measure:
+class Measure(msgspec.Struct, frozen=True, kw_only=True):
     """Effect: ask the scorer about these attempts and send back its `Score`."""
 
     attempts: tuple[Attempt, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
+class Answered(msgspec.Struct, frozen=True, kw_only=True):
     """Outcome: the model answered.
 
     Attributes:
@@ -94,8 +94,7 @@ class Answered:
     latency_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True, kw_only=True):
     """Outcome: the call failed.
 
     Attributes:
@@ -113,8 +112,7 @@ Effect = Call | Measure
 Outcome = Answered | Failed | Score
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """How a walk ended.
 
     Attributes:

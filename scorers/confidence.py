@@ -21,6 +21,9 @@ __all__ = ["MAPS", "answer_span", "confidence_from", "measure", "quantile"]
 
 NAN = math.nan
 
+FLOOR = -20.0
+"""Log-probabilities below this count as this: some providers write -9999 for "very unlikely"."""
+
 _MARKER = re.compile(
     r"(?:####|\\boxed\{|\b(?:final\s+answer|answer|result|output|label)\b\s*(?:is|:|=)+|\bis\s*:)\s*",
     re.IGNORECASE,
@@ -53,6 +56,9 @@ def measure(logprobs: TokenLogprobs | None) -> dict[str, float]:
         return dict.fromkeys(_NAMES, NAN)
     assert logprobs is not None
     ordered = sorted(values)
+    if ordered[0] < FLOOR:
+        values = [max(value, FLOOR) for value in values]
+        ordered = sorted(values)
     total = math.fsum(values)
     start, stop = answer_span(logprobs.tokens)
     own = values[start:stop] or values

@@ -167,12 +167,12 @@ ladder:
             text = {"content": [{"type": "text", "text": "hello"}], "stop_reason": "end_turn"}
         return httpx.Response(200, json=text)
 
-    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
-        async with Cascade.from_yaml(path, http=http) as engine:
-            assert "sk-secret" not in repr(engine._clients)
-            assert {type(c) for c in engine._clients.values()} == {OpenAIClient, AnthropicClient}
-            assert engine.ladder.rungs[0].price is not None, "from the catalogue"
-            result = await engine.ask("Hello?")
+    http = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+    async with http, Cascade.from_yaml(path, http=http) as engine:
+        assert "sk-secret" not in repr(engine._clients)
+        assert {type(c) for c in engine._clients.values()} == {OpenAIClient, AnthropicClient}
+        assert engine.ladder.rungs[0].price is not None, "from the catalogue"
+        result = await engine.ask("Hello?")
     assert result.text == "hello"
     assert sent[0].headers["authorization"] == "Bearer sk-secret"
     assert sent[1].headers["anthropic-version"] == "2023-06-01"

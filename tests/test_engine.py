@@ -470,3 +470,29 @@ def test_a_rung_without_a_client_is_refused() -> None:
     """Every provider the ladder names needs a client."""
     with pytest.raises(LadderError, match=r"ladder\[0\].provider: 'p' has no client"):
         Cascade(two_rungs(price=Price(input=1, output=1)), {})
+
+
+async def test_an_engine_closed_under_an_ask_opens_no_new_call() -> None:
+    """The ask ends with what it has; the next rung is not called."""
+
+    class Closing(ScriptedClient):
+        async def complete(self, call: ModelCall) -> Answer:
+            said = await super().complete(call)
+            await ladder.aclose()
+            return said
+
+    client = Closing({"small": [reply("A", confidence=0.1)], "large": ["B"]})
+    ladder = Cascade(two_rungs(), {"p": client}, scorer=ScriptedScorer())
+    async with ladder:
+        result = await ladder.ask("Which?")
+    assert result.text == "A"
+    assert "EngineClosed" in (result.degraded or "")
+    assert [call.model for call in client.calls] == ["small"]
+
+
+async def test_prompts_and_answers_are_not_in_reprs() -> None:
+    """What ends up in a traceback or a log line is sizes, not texts."""
+    ladder, client, _ = engine(reply("Answer-secret", confidence=0.9))
+    async with ladder:
+        result = await ladder.ask("Prompt-secret")
+    assert "secret" not in repr(result) + repr(client.calls)

@@ -15,7 +15,7 @@ from cascade.types import Attempt, TokenLogprobs
 from scorers.confidence import MAPS, answer_span, confidence_from, measure, quantile
 from scorers.logprob import LogprobScorer
 
-logs = st.lists(st.floats(-50, 0), min_size=1, max_size=60)
+logs = st.lists(st.floats(-20, 0), min_size=1, max_size=60)
 
 
 @given(logs)
@@ -50,6 +50,12 @@ def test_absent_is_nan_never_zero() -> None:
     without = measure(TokenLogprobs(tokens=["a"], logprobs=[-0.1]))
     assert math.isnan(without["margin"])
     assert confidence_from(without, "margin") is None
+
+
+def test_a_sentinel_for_very_unlikely_is_floored() -> None:
+    """OpenAI writes -9999; one such token must not decide everything."""
+    found = measure(TokenLogprobs(tokens=["a", "b"], logprobs=[-9999.0, 0.0]))
+    assert (found["min"], found["mean"]) == (-20.0, -10.0)
 
 
 def test_margin_is_to_the_best_other_token() -> None:
