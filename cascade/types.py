@@ -197,7 +197,8 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
         confidence: P(the newest answer is right) in [0, 1], or None when nothing could be measured.
         why_unknown: Why `confidence` is None, in words; None otherwise.
         measures: The numbers behind it, by name; NaN marks an absent one.
-        forecast: P(rung j would be right) for rungs not called yet, by rung index; empty if not known.
+        forecast: P(rung j is right) by rung index, given everything seen so far: for rungs not called
+            yet, and revised for those that were; empty if not known.
         cost_usd: What scoring itself cost (a judge's call), US dollars; None if a price is unknown.
     """
 

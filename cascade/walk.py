@@ -6,7 +6,7 @@ clock and awaits nothing, so the same outcomes always lead to the same answer.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -141,7 +141,7 @@ def walk(plan: Plan, request: Request, demand: Demand) -> Generator[Effect, Outc
     for gate in plan.gates:
         gate.prepare(request)
     attempts: tuple[Attempt, ...] = ()
-    forecast = {}
+    forecast: dict[int, float] = {}
     if plan.policy.needs_forecast:
         said = yield Measure(attempts=())
         assert isinstance(said, Score)
@@ -182,13 +182,18 @@ def walk(plan: Plan, request: Request, demand: Demand) -> Generator[Effect, Outc
             )
             forecast = dict(score.forecast) or forecast
         attempts = (*attempts, attempt)
-    return _end(plan, attempts, decision, demand)
+    return _end(plan, attempts, decision, demand, forecast)
 
 
-def best_of(attempts: Sequence[Attempt], keep: Keep = "surest") -> int | None:
+def best_of(
+    attempts: Sequence[Attempt],
+    keep: Keep = "surest",
+    revised: Mapping[int, float] | None = None,
+) -> int | None:
     """Return the position of the best answer tried that passed every gate, or None.
 
-    The best is the one with the highest confidence, the later one of equals. If the last answer's
+    The best is the one with the highest confidence, the later one of equals; `revised` confidences
+    by rung (an earlier answer looks better once a later model agrees) replace the first ones. If the last answer's
     confidence is unknown it is the best: it was either accepted as such, or asked for because the
     earlier ones were not sure enough, and nobody can show it to be worse.
     """
@@ -197,7 +202,7 @@ def best_of(attempts: Sequence[Attempt], keep: Keep = "surest") -> int | None:
         return candidates[-1] if candidates else None
 
     def key(i: int) -> tuple[float, int]:
-        confidence = attempts[i].confidence
+        confidence = (revised or {}).get(attempts[i].rung, attempts[i].confidence)
         return (-1.0 if confidence is None else confidence, i)
 
     return max(candidates, key=key)
@@ -294,8 +299,14 @@ def _close_last(attempts: tuple[Attempt, ...], decision: Decision) -> tuple[Atte
     return (*attempts[:-1], closed)
 
 
-def _end(plan: Plan, attempts: tuple[Attempt, ...], decision: Decision, demand: Demand) -> Ending:
-    kept = best_of(attempts, plan.keep)
+def _end(
+    plan: Plan,
+    attempts: tuple[Attempt, ...],
+    decision: Decision,
+    demand: Demand,
+    forecast: Mapping[int, float],
+) -> Ending:
+    kept = best_of(attempts, plan.keep, forecast)
     degraded: str | None = None
     if kept is None and plan.on_all_rejected == "return":
         kept = next(
