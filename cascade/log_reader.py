@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from .errors import LogError
+from .labels import LABELS
 from .log_lines import numbered_lines
 from .records import upgrade
 
@@ -40,7 +41,8 @@ class LogReader:
             return [self.path]
         if not self.path.is_dir():
             raise LogError(f"{self.path}: no such log; give a segment or a folder of segments")
-        return sorted([*self.path.glob("*.jsonl"), *self.path.glob("*.jsonl.gz")])
+        files = [*self.path.glob("*.jsonl"), *self.path.glob("*.jsonl.gz")]
+        return sorted(file for file in files if not file.name.startswith(LABELS))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield every decision record, brought to the present schema.

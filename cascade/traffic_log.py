@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import LogError
+from .labels import LABELS, labels_of
 from .log_lines import numbered_lines
 from .log_reader import LogReader
 from .records import TrafficRow, decode_row, row_from_record, row_problems
@@ -47,7 +48,11 @@ class TrafficLog:
         found: list[Path] = []
         for path in self.paths:
             if path.is_dir():
-                inside = sorted(p for p in path.iterdir() if p.name.endswith(_SUFFIXES))
+                inside = sorted(
+                    p
+                    for p in path.iterdir()
+                    if p.name.endswith(_SUFFIXES) and not p.name.startswith(LABELS)
+                )
                 if not inside:
                     raise LogError(f"{path}: no log in it; allowed: {', '.join(_SUFFIXES)}")
                 found += inside
@@ -82,8 +87,9 @@ class TrafficLog:
                 yield row
 
     def _decisions(self, path: Path) -> Iterator[tuple[int, TrafficRow]]:
+        labels = labels_of(path)
         for number, record in enumerate(LogReader(path=path), start=1):
-            yield number, row_from_record(record)
+            yield number, row_from_record(record, labels)
 
     def _skip(self, path: Path, number: int, problems: list[str]) -> None:
         kind = _kind(problems[0])

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cascade.explain import format_usd
+from cascade.labels import read_csv, write_labels
 from cascade.log_reader import LogReader
 
 __all__ = ["app"]
@@ -68,6 +69,27 @@ def show_command(
     encoded = msgspec.json.encode(reader.find(id))
     print((encoded if json else msgspec.json.format(encoded, indent=2)).decode())
     _mention_losses(reader)
+
+
+@app.command("label")
+def label_command(
+    labels: Annotated[
+        Path, typer.Argument(help="CSV with the columns id, score and, if wanted, model.")
+    ],
+    path: _Folder = Path("logs"),
+) -> None:
+    """Join labels to a decision log by id: what `train`, `tune` and `replay` learn from.
+
+    A score is 1 for right, 0 for wrong, or a grade between. Without a model the label is about the
+    answer that was returned. Example: cascade log label verdicts.csv --path logs/
+    """
+    known = {str(record.get("id")) for record in LogReader(path=path)}
+    given = list(read_csv(labels))
+    strange = [label.id for label in given if label.id not in known]
+    count = write_labels(path if path.is_dir() else path.parent, given)
+    print(f"{count} labels, {count - len(strange)} of them for asks in this log")
+    if strange:
+        print(f"{len(strange)} ids are not in this log, such as {strange[0]!r}", file=sys.stderr)
 
 
 def _row(record: dict[str, Any]) -> tuple[str, ...]:

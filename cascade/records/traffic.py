@@ -131,12 +131,18 @@ _RANGES = (
 )
 
 
-def row_from_record(record: Mapping[str, Any]) -> TrafficRow:
+def row_from_record(
+    record: Mapping[str, Any], labels: Mapping[tuple[str, str | None], float] | None = None
+) -> TrafficRow:
     """Return a decision record as a traffic row: the rungs that were called and what they answered.
 
     Without `log.text` the row has no prompt and no answers: it serves for costs and confidences, not
-    for training. Scores come from labels joined to the record (`attempts[].score`).
+    for training. Scores come from `labels`, by (id, model); a label without a model is about the
+    answer that was returned.
     """
+    labels = labels or {}
+    id = str(record.get("id", ""))
+    kept = record.get("model")
     messages = record.get("messages") or None
     prompt = ""
     for message in reversed(messages or ()):
@@ -147,7 +153,10 @@ def row_from_record(record: Mapping[str, Any]) -> TrafficRow:
         Response(
             model=attempt["model"],
             text=attempt.get("text"),
-            score=attempt.get("score"),
+            score=labels.get(
+                (id, attempt["model"]),
+                labels.get((id, None)) if attempt["model"] == kept else attempt.get("score"),
+            ),
             prompt_tokens=attempt.get("prompt_tokens"),
             completion_tokens=attempt.get("completion_tokens"),
             logprobs=attempt.get("logprobs"),
@@ -162,7 +171,7 @@ def row_from_record(record: Mapping[str, Any]) -> TrafficRow:
     ]
     single = messages is not None and len(messages) == 1
     return TrafficRow(
-        id=str(record.get("id", "")),
+        id=id,
         prompt=prompt,
         messages=None if single else messages,
         responses=responses,
