@@ -19,6 +19,7 @@ import anyio.to_thread
 
 from .clock import SystemClock
 from .errors import (
+    CascadeError,
     ConfigError,
     DeadlineExceeded,
     EngineClosed,
@@ -27,7 +28,7 @@ from .errors import (
     RunError,
 )
 from .fingerprint import request_digest
-from .intake import Prompt, make_demand, make_request
+from .intake import Prompt, check_labels, make_demand, make_request
 from .ladder import Ladder
 from .policy import Policy, Thresholds
 from .ports import Client, Clock, Observer, Scorer, Sink
@@ -40,6 +41,10 @@ from .walk import Answered, Call, Effect, Ending, Failed, Keep, OnAllRejected, O
 __all__ = ["Cascade"]
 
 _log = logging.getLogger("cascade")
+
+CLOSING_S = 5.0
+"""Seconds that closing waits for asks in flight to end once their connections are closed."""
+_CLOSING_POLL_S = 0.002
 
 _UNSCORED = Score(confidence=None, why_unknown="no scorer")
 
@@ -164,6 +169,10 @@ class Cascade:
         with anyio.CancelScope(shield=True):
             for client in self._clients.values():
                 await client.aclose()
+            # Their connections are gone, so what is in flight ends now; its records are still taken.
+            with anyio.move_on_after(CLOSING_S):
+                while self._in_flight:  # noqa: ASYNC110 - an event would cost every ask
+                    await anyio.sleep(_CLOSING_POLL_S)
             if self._sink is not None:
                 await anyio.to_thread.run_sync(self._sink.close)
 
@@ -213,6 +222,7 @@ class Cascade:
         """
         if not self._open:
             raise EngineClosed("the engine is not open; use `async with Cascade(...) as ladder:`")
+        check_labels(tenant, metadata)
         request = make_request(
             prompt,
             tools=tools,
@@ -234,18 +244,18 @@ class Cascade:
             request=request,
             digest=request_digest(request),
             tenant=tenant,
-            metadata=metadata or {},
+            metadata=dict(metadata or {}),  # as it is now, not as it is when it is written
             policy=plan.policy.version,
         )
         self._in_flight += 1
         try:
             ending = await self._drive(walk(plan, request, demand), request, demand, ask)
+            await self._record_ending(ask, ending)
         except BaseException as exc:
             self._record_lost(ask, exc)
             raise
         finally:
             self._in_flight -= 1
-        await self._record_ending(ask, ending)
         if ending.kept is None:
             assert ending.error is not None
             raise ending.error
@@ -281,7 +291,7 @@ class Cascade:
                     outcome = await self._call(effect, demand, ask)
                     ask.calling = None
                 else:
-                    outcome = await self._measure(request, effect.attempts)
+                    outcome = await self._measure(request, effect.attempts, demand, ask)
                 effect = steps.send(outcome)
         except StopIteration as end:
             ending: Ending = end.value
@@ -305,15 +315,24 @@ class Cascade:
                         latency_s=self._clock.monotonic() - started,
                         cost_usd=None,
                     )
-        except RunError as exc:
+        except CascadeError as exc:
+            # A client that cannot send this request (`ConfigError`) is one failed rung like any other:
+            # what earlier rungs answered is paid for, and another rung may take it.
             return Failed(error=exc, latency_s=self._clock.monotonic() - started)
         return Answered(answer=answer, latency_s=self._clock.monotonic() - started)
 
-    async def _measure(self, request: Request, attempts: tuple[Attempt, ...]) -> Score:
+    async def _measure(
+        self, request: Request, attempts: tuple[Attempt, ...], demand: Demand, ask: _Ask
+    ) -> Score:
         if self._scorer is None:
             return _UNSCORED
         try:
-            return await self._scorer.score(request, attempts)
+            if demand.deadline_s is None:
+                return await self._scorer.score(request, attempts)
+            left = ask.began_at + demand.deadline_s - self._clock.monotonic()
+            with anyio.move_on_after(left):
+                return await self._scorer.score(request, attempts)
+            return Score(confidence=None, why_unknown="deadline_s ran out", cost_usd=None)
         except RunError as exc:
             # A judge that cannot be reached leaves the confidence unknown; the answer stands.
             _log.warning("scorer %s failed: %s", self._scorer.version, type(exc).__name__)
@@ -327,6 +346,7 @@ class Cascade:
         outcome: RecordOutcome = (
             "failed" if ending.kept is None else "degraded" if ending.degraded else "answered"
         )
+        ask.recorded = True
         record = self._record(
             ask,
             outcome=outcome,
@@ -345,7 +365,7 @@ class Cascade:
 
         The call in flight may have cost something that nobody reported: the total is then unknown.
         """
-        if self._sink is None and not self._observers:
+        if ask.recorded or (self._sink is None and not self._observers):
             return
         cancelled = isinstance(error, anyio.get_cancelled_exc_class())
         known = [a.cost_usd for a in ask.attempts]
@@ -381,7 +401,10 @@ class Cascade:
             **fields,
         )
         for observer in self._observers:
-            observer.on_record(record)
+            try:
+                observer.on_record(record)
+            except Exception as exc:  # noqa: BLE001 - an observer must not cost anybody an answer
+                _log.error("observer %s raised %s", type(observer).__name__, type(exc).__name__)
         return record
 
     def __repr__(self) -> str:
@@ -401,6 +424,7 @@ class _Ask:
         "id",
         "metadata",
         "policy",
+        "recorded",
         "request",
         "tenant",
     )
@@ -427,6 +451,7 @@ class _Ask:
         self.policy = policy
         self.attempts: tuple[Attempt, ...] = ()
         self.calling: int | None = None
+        self.recorded = False
 
 
 def _with_policy(plan: Plan, policy: Policy) -> Plan:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .errors import RequestError
 from .types import Demand, Message, Request
 
-__all__ = ["ROLES", "Prompt", "make_demand", "make_request"]
+__all__ = ["ROLES", "Prompt", "check_labels", "make_demand", "make_request"]
 
 Prompt = str | Message | Sequence[Message | Mapping[str, Any]]
 """A prompt as users give it: text, or chat messages as dicts or `Message`."""
@@ -63,6 +64,16 @@ def make_request(
         )
     if tools is not None and (isinstance(tools, (str, bytes)) or not isinstance(tools, Sequence)):
         raise RequestError(f"tools: {type(tools).__name__} given; allowed: a list of definitions")
+    for i, tool in enumerate(tools or ()):
+        if not isinstance(tool, Mapping):
+            raise RequestError(f"tools[{i}]: {type(tool).__name__} given; allowed: a definition")
+    if stop is not None and not _is_text_or_texts(stop):
+        raise RequestError("stop: allowed: text, a list of texts, or None")
+    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool)):
+        raise RequestError(f"seed: {seed!r:.40} given; allowed: a whole number or None")
+    refused = sorted(_OURS & set(extra or ()))
+    if refused:
+        raise RequestError(f"{refused[0]}: cannot be given beside the prompt")
     if response_format is not None and not isinstance(response_format, Mapping):
         raise RequestError(
             f"response_format: {type(response_format).__name__} given; allowed: a mapping"
@@ -77,6 +88,20 @@ def make_request(
         seed=seed,
         extra=dict(extra) if extra else {},
     )
+
+
+def check_labels(tenant: str | None, metadata: Mapping[str, Any] | None) -> None:
+    """Check what goes into the decision record beside the request.
+
+    Raises:
+        RequestError: It cannot be written there.
+    """
+    if tenant is not None:
+        if not isinstance(tenant, str):
+            raise RequestError(f"tenant: {type(tenant).__name__} given; allowed: text or None")
+        _check_text(tenant, "tenant")
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise RequestError(f"metadata: {type(metadata).__name__} given; allowed: a mapping or None")
 
 
 def make_demand(
@@ -94,6 +119,15 @@ def make_demand(
     _check_number("max_cost_usd", max_cost_usd, low=0.0)
     _check_number("deadline_s", deadline_s, low=0.0, open_low=True)
     return Demand(min_confidence=min_confidence, max_cost_usd=max_cost_usd, deadline_s=deadline_s)
+
+
+_OURS = frozenset({"messages", "model", "stream"})
+
+
+def _is_text_or_texts(value: object) -> bool:
+    if isinstance(value, str):
+        return True
+    return isinstance(value, Sequence) and all(isinstance(item, str) for item in value)
 
 
 def _message(given: Any, where: str) -> Message:
@@ -165,5 +199,10 @@ def _check_number(
     )
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise RequestError(f"{name}: {value!r:.40} given; allowed: a number {allowed} or None")
-    if not (low <= value <= high and math.isfinite(value)) or (open_low and value == low):
+    # An int of four hundred digits is no float: the comparison comes first.
+    if (
+        not (low <= value <= min(high, sys.float_info.max))
+        or not math.isfinite(value)
+        or (open_low and value == low)
+    ):
         raise RequestError(f"{name}: {value!r} given; allowed: a number {allowed} or None")

@@ -52,7 +52,7 @@ def read_csv(path: Path) -> Iterator[Label]:
         LogError: A column is missing, or a score is not a number in [0, 1]; names file and line.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.DictReader(file)
             missing = {"id", "score"} - set(rows.fieldnames or ())
             if missing:

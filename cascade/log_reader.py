@@ -59,7 +59,11 @@ class LogReader:
                     self.torn += 1
                     continue
                 if record.get("kind") == "dropped":
-                    self.dropped += int(record.get("records", 0))
+                    records = record.get("records")
+                    self.dropped += records if isinstance(records, int) else 1
+                    continue
+                if not isinstance(record.get("attempts", []), list):
+                    self.torn += 1
                     continue
                 try:
                     yield upgrade(record)

@@ -242,12 +242,12 @@ def _check_tool_calls(request: Request, answer: Answer) -> str | None:
         function = call.get("function")
         if not isinstance(function, Mapping):
             continue  # a tool kind of the provider's own: passed on untouched
-        name = function.get("name")
-        if known and name not in known:
+        name, arguments = function.get("name"), function.get("arguments") or "{}"
+        if not isinstance(name, str) or (known and name not in known):
             return f"tool_calls[{i}] calls a tool that was not offered"
-        reason = _check_json(
-            function.get("arguments") or "{}", known.get(name), f"the arguments of tool_calls[{i}]"
-        )
+        if not isinstance(arguments, str):
+            return f"the arguments of tool_calls[{i}] are not JSON text"
+        reason = _check_json(arguments, known.get(name), f"the arguments of tool_calls[{i}]")
         if reason:
             return reason
     return None

@@ -87,6 +87,7 @@ class JsonlSink:
         self._flush_s = flush_s
         self._flush_records = flush_records
         self._max_pending = max_pending
+        self._wake_at = min(flush_records, max_pending)
         self._max_wait_s = max_wait_s
         self._segment_bytes = int(segment_mb * 1_000_000)
         self._segment_age_s = segment_age_s
@@ -98,6 +99,7 @@ class JsonlSink:
         self._closing = False
         self._thread: threading.Thread | None = None
         self._file: int | None = None
+        self._path: Path | None = None
         self._size = 0
         self._opened_at = 0.0
         self._taken = self._written = self._dropped = self._failures = self._segments = 0
@@ -126,10 +128,14 @@ class JsonlSink:
         if self._append(record):
             return
         give_up = self._clock.monotonic() + self._max_wait_s
-        while self._clock.monotonic() < give_up:
-            await self._clock.sleep(_POLL_S)
-            if self._append(record):
-                return
+        try:
+            while self._clock.monotonic() < give_up:
+                await self._clock.sleep(_POLL_S)
+                if self._append(record):
+                    return
+        except BaseException:  # cancelled while waiting: the record is lost, and that is counted
+            self._drop()
+            raise
         self._drop()
 
     def write_nowait(self, record: Mapping[str, Any]) -> None:
@@ -161,11 +167,12 @@ class JsonlSink:
     def _append(self, record: Mapping[str, Any]) -> bool:
         with self._wake:
             if self._closing or len(self._pending) + self._writing >= self._max_pending:
+                self._wake.notify()
                 return False
             self._pending.append(record)
             self._taken += 1
             # One wake-up a batch, not one a record: a thread switch costs more than an append.
-            if len(self._pending) == self._flush_records:
+            if len(self._pending) >= self._wake_at:
                 self._wake.notify()
             return True
 
@@ -180,7 +187,7 @@ class JsonlSink:
     def _run(self) -> None:
         while True:
             with self._wake:
-                if not self._closing and len(self._pending) < self._flush_records:
+                if not self._closing and len(self._pending) < self._wake_at:
                     self._wake.wait(self._flush_s)
                 batch, self._pending = self._pending, []
                 self._writing = len(batch)
@@ -198,13 +205,7 @@ class JsonlSink:
     def _write_batch(self, batch: list[Mapping[str, Any]], dropped: int) -> None:
         lines = bytearray()
         for record in batch:
-            try:
-                lines += self._encoder.encode(record)
-                lines += b"\n"
-            except (TypeError, ValueError, RecursionError) as exc:
-                # Metadata of the user's own that JSON cannot carry: the record goes without it.
-                lines += self._encoder.encode(_without_metadata(record, exc))
-                lines += b"\n"
+            lines += self._line(record)
         if dropped:
             note = {"schema": SCHEMA, "kind": "dropped", "records": dropped}
             lines += self._encoder.encode(note | {"time": self._clock.now_iso()})
@@ -224,6 +225,18 @@ class JsonlSink:
                 _log.error("decision log %s: %d records lost at closing", self.folder, lost)
             else:
                 self._pending[:0] = batch
+
+    def _line(self, record: Mapping[str, Any]) -> bytes:
+        """Return a record as a line; what JSON cannot carry costs only itself, never another record."""
+        for attempt in (record, _without_texts(record), _bare(record)):
+            try:
+                return self._encoder.encode(attempt) + b"\n"
+            except Exception as exc:  # noqa: BLE001 - metadata is the user's own objects
+                _log.warning("decision log %s: %s in a record", self.folder, type(exc).__name__)
+        with self._wake:
+            self._dropped += 1
+            self._unreported += 1
+        return b""
 
     def _write_out(self, lines: bytes) -> bool:
         """Write all of `lines` or nothing; return whether it was written."""
@@ -272,6 +285,7 @@ class JsonlSink:
             try:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
                 self._file = os.open(self.folder / name, flags, 0o600)
+                self._path = self.folder / name
                 break
             except FileExistsError:
                 continue
@@ -289,6 +303,8 @@ class JsonlSink:
         finally:
             os.close(self._file)
             self._file = None
+            if self._size == 0 and self._path is not None:
+                self._path.unlink(missing_ok=True)  # nothing was asked: leave no empty file behind
 
 
 def _enc_hook(value: Any) -> Any:
@@ -297,6 +313,17 @@ def _enc_hook(value: Any) -> Any:
     return repr(type(value))
 
 
-def _without_metadata(record: Mapping[str, Any], exc: Exception) -> dict[str, Any]:
-    kept = {k: v for k, v in record.items() if k not in ("metadata", "messages")}
-    return kept | {"metadata": {"unloggable": type(exc).__name__}}
+def _without_texts(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record without what users put into it: metadata, tenant and texts."""
+    kept = {k: v for k, v in record.items() if k not in ("metadata", "tenant", "messages")}
+    attempts = [
+        {k: v for k, v in attempt.items() if k not in ("text", "tool_calls", "reason")}
+        for attempt in record.get("attempts", ())
+    ]
+    return kept | {"attempts": attempts, "degraded": None, "unloggable": True}
+
+
+def _bare(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What is left when even that cannot be written."""
+    names = ("schema", "kind", "id", "time", "outcome", "cost_usd", "latency_s")
+    return {name: record.get(name) for name in names} | {"unloggable": True}

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 from contextlib import ExitStack
 from functools import partial
@@ -47,8 +48,12 @@ class Cascade:
         return cls(AsyncCascade.from_yaml(path, **overrides))
 
     def __enter__(self) -> Self:
-        portal = self._stack.enter_context(start_blocking_portal())
-        self._stack.enter_context(portal.wrap_async_context_manager(self._engine))
+        try:
+            portal = self._stack.enter_context(start_blocking_portal())
+            self._stack.enter_context(portal.wrap_async_context_manager(self._engine))
+        except BaseException:  # the thread would otherwise keep the program from ending
+            self._stack.close()
+            raise
         self._portal = portal
         return self
 
@@ -77,6 +82,17 @@ _lock = threading.Lock()
 _default: Cascade | None = None
 
 
+def _forget_after_fork() -> None:
+    """A forked child has no thread of the parent's: it builds an engine of its own."""
+    global _default, _lock
+    _lock = threading.Lock()
+    _default = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)
+
+
 def ask(prompt: Prompt, **options: Any) -> Result:
     """Ask the default ladder (``$CASCADE_CONFIG``, or ``./cascade.yaml``) and wait for the answer.
 
@@ -93,8 +109,6 @@ def ask(prompt: Prompt, **options: Any) -> Result:
 
             engine = Cascade.from_yaml(default_config_path())
             engine.__enter__()
-            # Registered with `threading`'s own exit hook order in mind: atexit runs before daemon
-            # threads are stopped, so the log is still written.
-            atexit.register(engine.close)
+            atexit.register(engine.close)  # so that the log is on disk when the script ends
             _default = engine
     return _default.ask(prompt, **options)

@@ -122,6 +122,9 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
     top_logprobs: int = 5
     extra: Mapping[str, Any] = {}
 
+    def __repr__(self) -> str:
+        return f"<ModelCall to {self.model}: {self.request!r}>"
+
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens a call used as the provider counts them; None where it does not say.
@@ -154,6 +157,9 @@ class TokenLogprobs(msgspec.Struct, frozen=True, kw_only=True):
     tokens: Sequence[str]
     logprobs: Sequence[float]
     top: Sequence[Sequence[float]] | None = None
+
+    def __repr__(self) -> str:
+        return f"<TokenLogprobs of {len(self.logprobs)} tokens>"
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

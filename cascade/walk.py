@@ -108,6 +108,9 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: float | None = 0.0
 
 
+_REVISED = 0.005
+"""Changes of a confidence below this are not told."""
+
 Effect = Call | Measure
 Outcome = Answered | Failed | Score
 
@@ -157,6 +160,7 @@ def walk(plan: Plan, request: Request, demand: Demand) -> Generator[Effect, Outc
                 open=allowed,
                 forecast=forecast,
                 demand=demand,
+                request=request,
             )
         )
         attempts = _close_last(attempts, decision)
@@ -276,12 +280,17 @@ def _answered_attempt(
         model=rung.model,
         provider=rung.provider,
         verdict=verdict,
-        reason=f"failed gate {'; '.join(failed)}" if failed else "",
+        reason=f"failed gate {_names(failed)}" if failed else "",
         answer=answer,
         failed_gates=failed,
         cost_usd=cost_usd(answer.usage, rung.price) if stated is None else stated,
         latency_s=outcome.latency_s,
     )
+
+
+def _names(failed: Sequence[str]) -> str:
+    """Names of gates only: the reason of a user's gate may quote the answer."""
+    return ", ".join(gate.partition(":")[0] for gate in failed)
 
 
 def _close_last(attempts: tuple[Attempt, ...], decision: Decision) -> tuple[Attempt, ...]:
@@ -318,7 +327,7 @@ def _end(
     if kept is None:
         error = _nothing_to_return(attempts)
     else:
-        attempts = _mark_kept(attempts, kept)
+        attempts = _mark_kept(attempts, kept, decision, forecast)
         degraded = degraded or _shortfall(attempts, kept, decision, demand)
     spent = spent_usd(attempts)
     return Ending(
@@ -337,13 +346,21 @@ def _holds_something(answer: Answer | None) -> bool:
     return bool((answer.text or "").strip() or answer.tool_calls or answer.refusal)
 
 
-def _mark_kept(attempts: tuple[Attempt, ...], kept: int) -> tuple[Attempt, ...]:
+def _mark_kept(
+    attempts: tuple[Attempt, ...], kept: int, decision: Decision, forecast: Mapping[int, float]
+) -> tuple[Attempt, ...]:
+    """Mark the answer returned, with its confidence as last revised, and say why it is that one."""
     best = attempts[kept]
     tried = sum(1 for attempt in attempts if _usable(attempt))
-    reason = (
-        best.reason if tried < 2 or best.action == "stop" else f"{best.reason}; best of {tried}"
-    )
-    marked = replace(best, verdict="accepted", reason=reason)
+    accepted = decision.accepted and kept == len(attempts) - 1
+    why = "kept" if tried < 2 else f"kept as the best of {tried}"
+    reason = best.reason if accepted or not best.reason else f"{why}: {best.reason}"
+    score, revised = best.score, forecast.get(best.rung)
+    if score is not None and score.confidence is not None and revised is not None:
+        if abs(revised - score.confidence) > _REVISED:
+            reason = f"{reason}; revised to {revised:.2f} by what later rungs said"
+        score = replace(score, confidence=revised)
+    marked = replace(best, verdict="accepted", reason=reason, score=score)
     return (*attempts[:kept], marked, *attempts[kept + 1 :])
 
 

@@ -57,6 +57,14 @@ def test_a_failed_run_ends_with_1_and_every_cause(capsys: pytest.CaptureFixture[
     assert "secret" not in err
 
 
+def test_a_failed_run_prints_json_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """A program that reads stdout finds out what failed."""
+    assert run("ask", "What is my secret?", "-c", RECORDED, "--json") == 1
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["type"] == "AllRungsFailed"
+    assert [cause["type"] for cause in error["causes"]] == ["NotRecorded", "NotRecorded"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

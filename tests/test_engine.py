@@ -28,6 +28,7 @@ from cascade import (
     ServerFailed,
     State,
 )
+from cascade.rules import CallableGate
 from cascade.testing import ListSink, ScriptedClient, ScriptedScorer, reply
 from cascade.types import Answer, ModelCall
 
@@ -66,7 +67,7 @@ async def test_the_best_answer_tried_is_returned_not_the_last() -> None:
     async with ladder:
         result = await ladder.ask("Which?")
     assert (result.text, result.rung, result.confidence) == ("A", 0, 0.7)
-    assert "best of 2" in result.attempts[0].reason
+    assert result.attempts[0].reason == "kept as the best of 2: confidence 0.70 < 0.80"
     assert result.cost_usd == pytest.approx(165e-6)
 
 
@@ -237,7 +238,7 @@ async def test_when_every_answer_fails_a_gate_the_last_is_returned_as_degraded()
     async with ladder:
         result = await ladder.ask("Which?", max_tokens=3)
     assert result.text == "three four"
-    assert result.degraded == "failed gate not_truncated: cut off by the output limit"
+    assert result.degraded == "failed gate not_truncated"
 
 
 async def test_when_every_answer_fails_a_gate_it_can_be_an_error() -> None:
@@ -439,7 +440,7 @@ async def test_explain_tells_the_walk_in_words() -> None:
     async with ladder:
         told = (await ladder.ask("Which?")).explain().splitlines()
     assert told[0].startswith("rung 0 small: escalated: confidence 0.30 < 0.80, $0.000015")
-    assert told[1].startswith("rung 1 large: accepted: confidence 0.70, no threshold set")
+    assert told[1].startswith("rung 1 large: accepted: kept as the best of 2: confidence 0.70, no")
     assert told[2].startswith("→ answered by large, confidence 0.70, $0.000165 in all")
 
 
@@ -473,21 +474,130 @@ def test_a_rung_without_a_client_is_refused() -> None:
 
 
 async def test_an_engine_closed_under_an_ask_opens_no_new_call() -> None:
-    """The ask ends with what it has; the next rung is not called."""
+    """The ask ends with what it has, the next rung is not called, and the record is not lost."""
+    asked, closing = anyio.Event(), anyio.Event()
 
-    class Closing(ScriptedClient):
+    class Waiting(ScriptedClient):
         async def complete(self, call: ModelCall) -> Answer:
-            said = await super().complete(call)
-            await ladder.aclose()
-            return said
+            asked.set()
+            await closing.wait()
+            return await super().complete(call)
 
-    client = Closing({"small": [reply("A", confidence=0.1)], "large": ["B"]})
-    ladder = Cascade(two_rungs(), {"p": client}, scorer=ScriptedScorer())
+        async def aclose(self) -> None:
+            closing.set()
+
+    results = []
+    sink = ListSink()
+    client = Waiting({"small": [reply("A", confidence=0.1)], "large": ["B"]})
+    ladder = Cascade(two_rungs(), {"p": client}, scorer=ScriptedScorer(), sink=sink)
+
+    async def one() -> None:
+        results.append(await ladder.ask("Which?"))
+
+    async with anyio.create_task_group() as tasks, ladder:
+        tasks.start_soon(one)
+        await asked.wait()
+    assert results[0].text == "A"
+    assert "EngineClosed" in (results[0].degraded or "")
+    assert [call.model for call in client.calls] == ["small"]
+    assert len(sink.records) == 1
+
+
+async def test_a_client_that_cannot_send_the_request_is_one_failed_rung() -> None:
+    """What earlier rungs answered is paid for and kept; the error is in the attempts."""
+    refused = RequestError("messages[0].role: 'function' has no counterpart")
+    ladder, _, _ = engine(reply("A", confidence=0.3), refused)
     async with ladder:
         result = await ladder.ask("Which?")
     assert result.text == "A"
-    assert "EngineClosed" in (result.degraded or "")
-    assert [call.model for call in client.calls] == ["small"]
+    assert result.attempts[1].error is refused
+
+
+async def test_a_raising_observer_costs_nobody_an_answer() -> None:
+    """It is told in the program's log."""
+
+    class Broken:
+        def on_record(self, record: Mapping[str, Any]) -> None:
+            raise ValueError("full")
+
+    ladder, _, sink = engine(reply("A", confidence=0.9), observers=[Broken()])
+    async with ladder:
+        assert (await ladder.ask("Which?")).text == "A"
+    assert len(sink.records) == 1
+
+
+async def test_metadata_is_recorded_as_it_was_when_asked() -> None:
+    """One dict used again and again does not rewrite the past."""
+    ladder, _, sink = engine(reply("A", confidence=0.9))
+    shared: dict[str, int] = {}
+    async with ladder:
+        for n in range(3):
+            shared["n"] = n
+            await ladder.ask("Which?", metadata=shared)
+    assert [r["metadata"]["n"] for r in sink.records] == [0, 1, 2]
+
+
+async def test_a_gate_that_quotes_the_answer_does_not_put_it_into_the_log() -> None:
+    """The reason is in the result; without `log.text` the record names the gate only."""
+
+    def quoting(request: Request, answer: Answer) -> str:
+        return f"bad: {answer.text}"
+
+    gate = CallableGate(function=quoting, name="mine")
+    ladder, _, sink = engine("Answer-secret", "Answer-secret", gates=[gate])
+    async with ladder:
+        result = await ladder.ask("Which?")
+    assert result.attempts[0].failed_gates == ("mine: bad: Answer-secret",)
+    assert result.degraded == "failed gate mine"
+    assert "secret" not in str(sink.records)
+
+
+async def test_a_deadline_covers_scoring() -> None:
+    """A judge that never comes back leaves the confidence unknown."""
+
+    class Slow:
+        version = "slow"
+
+        async def score(self, request: Request, attempts: Sequence[Attempt]) -> Score:
+            await anyio.sleep_forever()
+            raise AssertionError
+
+    ladder, _, _ = engine("A", "B", scorer=Slow())
+    async with ladder:
+        with anyio.fail_after(5):
+            result = await ladder.ask("Which?", deadline_s=0.1)
+    assert result.confidence is None
+
+
+async def test_a_revised_confidence_is_the_one_reported() -> None:
+    """A later model that agrees makes an earlier answer surer, and that decides and is told."""
+
+    class Agreeing:
+        version = "agreeing"
+
+        async def score(self, request: Request, attempts: Sequence[Attempt]) -> Score:
+            if len(attempts) == 1:
+                return Score(confidence=0.4, forecast={0: 0.4, 1: 0.8})
+            return Score(confidence=0.7, forecast={0: 0.95, 1: 0.7})
+
+    ladder, _, sink = engine("A", "A.", scorer=Agreeing())
+    async with ladder:
+        result = await ladder.ask("Which?", min_confidence=0.9)
+    assert (result.text, result.confidence, result.degraded) == ("A", 0.95, None)
+    assert "revised to 0.95" in result.attempts[0].reason
+    assert sink.records[0]["confidence"] == 0.95
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("tenant", "\ud800"), ("tenant", 3), ("metadata", "x")]
+)
+async def test_labels_that_no_record_can_hold_are_refused(option: str, value: Any) -> None:
+    """Before any call."""
+    ladder, client, _ = engine("A")
+    async with ladder:
+        with pytest.raises(RequestError, match=f"^{option}: "):
+            await ladder.ask("Which?", **{option: value})
+    assert client.calls == []
 
 
 async def test_prompts_and_answers_are_not_in_reprs() -> None:

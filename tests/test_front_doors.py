@@ -135,6 +135,27 @@ async def test_overrides_replace_what_the_file_says() -> None:
         cascade.Cascade.from_yaml(RECORDED, colour="red")
 
 
+def test_a_blocking_engine_that_cannot_open_does_not_keep_the_program_alive(
+    tmp_path: Path,
+) -> None:
+    """The thread is gone when `with` fails."""
+    (tmp_path / "file").write_text("")
+    config = tmp_path / "cascade.yaml"
+    config.write_text(
+        LOGGED.format(log=ROOT / "configs" / "example-log.jsonl", folder=tmp_path / "file" / "logs")
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", SYNC],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "cannot be written" in done.stderr
+
+
 def test_doubles_are_usable_from_sync_code() -> None:
     """The public doubles drive the blocking engine as well."""
     from tests.ladders import engine

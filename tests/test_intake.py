@@ -53,13 +53,26 @@ def test_a_bad_prompt_is_refused_with_its_place(prompt: Any, message: str) -> No
         ("max_tokens", 1.5),
         ("max_tokens", True),
         ("tools", "search"),
+        ("tools", [1]),
+        ("stop", 5),
+        ("stop", [5]),
+        ("seed", "x"),
+        ("seed", True),
+        ("temperature", 10**400),
         ("response_format", "json"),
     ],
 )
 def test_a_bad_request_option_is_refused(option: str, value: Any) -> None:
     """The message begins with the option's name."""
-    with pytest.raises(RequestError, match=f"^{option}: "):
+    with pytest.raises(RequestError, match=rf"^{option}[:\[]"):
         make_request("x", **{option: value})
+
+
+@pytest.mark.parametrize("name", ["messages", "model", "stream"])
+def test_what_the_engine_sets_itself_cannot_be_given_beside_it(name: str) -> None:
+    """An extra field must not replace what was asked."""
+    with pytest.raises(RequestError, match=f"^{name}: "):
+        make_request("x", extra={name: "y"})
 
 
 @pytest.mark.parametrize(

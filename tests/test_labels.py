@@ -45,12 +45,12 @@ async def test_the_command_joins_a_csv(tmp_path: Path, capsys: pytest.CaptureFix
     """It says how many labels found their ask."""
     id = await logged(tmp_path / "logs")
     labels = tmp_path / "labels.csv"
-    labels.write_text(f"id,score\n{id},1\nelsewhere,0\n")
+    labels.write_text(f"\ufeffid,score\n{id[:8]},1\nelsewhere,0\n", "utf-8")
     with pytest.raises(SystemExit) as ended:
         main(["log", "label", str(labels), "--path", str(tmp_path / "logs")])
     assert not ended.value.code
     out, err = capsys.readouterr()
-    assert out == "2 labels, 1 of them for asks in this log\n"
+    assert out == "1 labels joined\n"
     assert "'elsewhere'" in err
     assert labels_of(tmp_path / "logs")[(id, None)] == 1.0
 

@@ -144,6 +144,8 @@ def call(name: str, arguments: str) -> dict[str, Any]:
         (call("weather", '{"city":'), "arguments of tool_calls[0] is not valid JSON"),
         (call("launch", "{}"), "calls a tool that was not offered"),
         ({"id": "1", "type": "custom"}, None),
+        ({"function": {"name": "weather", "arguments": {"city": "Oslo"}}}, "are not JSON text"),
+        ({"function": {"name": ["weather"], "arguments": "{}"}}, "was not offered"),
     ],
 )
 def test_tool_arguments_must_meet_the_tools_schema(

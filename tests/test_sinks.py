@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import anyio
 import msgspec
 import pytest
 
@@ -141,16 +142,72 @@ def test_a_full_disk_loses_nothing_once_there_is_room_again(
     assert "No space left" in caplog.text
 
 
-def test_metadata_that_json_cannot_carry_costs_only_itself(tmp_path: Path) -> None:
-    """The record is written without it, and says so."""
-    sink = JsonlSink(tmp_path)
+class Angry(dict[str, Any]):
+    """A mapping that will not be read."""
+
+    def items(self) -> Any:
+        raise RuntimeError("no")
+
+
+LOOP: dict[str, Any] = {}
+LOOP["self"] = LOOP
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"metadata": LOOP},
+        {"metadata": Angry(a=1)},
+        {"tenant": "\ud800"},
+        {"attempts": [{"rung": 0, "reason": "\ud800"}]},
+        {"attempts": [{"rung": 0, "tool_calls": [{"x": "\ud800"}]}]},
+        {"model": "\ud800"},
+    ],
+)
+def test_what_json_cannot_carry_costs_only_itself(tmp_path: Path, part: dict[str, Any]) -> None:
+    """The record is written without it, and says so; the records after it are not lost."""
+    sink = JsonlSink(tmp_path, flush_records=1)
     sink.start()
-    loop: dict[str, Any] = {}
-    loop["self"] = loop
-    sink.write_nowait(record(1, metadata=loop))
+    sink.write_nowait(record(1, **part))
+    _settle(sink)
     sink.write_nowait(record(2))
     sink.close()
     assert ids(tmp_path) == ["0001", "0002"]
+    assert sink.statistics().dropped == 0
+
+
+def test_a_small_queue_wakes_the_writer_before_it_is_full(tmp_path: Path) -> None:
+    """`max_pending` below `flush_records` does not mean waiting for the timer."""
+    sink = JsonlSink(tmp_path, flush_s=60, flush_records=256, max_pending=50)
+    sink.start()
+    for i in range(200):
+        sink.write_nowait(record(i))
+        if i % 40 == 39:
+            time.sleep(0.05)
+    sink.close()
+    assert len(ids(tmp_path)) > 150
+
+
+def test_a_log_to_which_nothing_was_written_leaves_no_file(tmp_path: Path) -> None:
+    """An engine that was never asked leaves an empty folder."""
+    sink = JsonlSink(tmp_path)
+    sink.start()
+    sink.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.anyio
+async def test_a_record_lost_to_a_cancellation_is_counted(tmp_path: Path) -> None:
+    """Waiting for room and cancelled: dropped, and said."""
+    sink = JsonlSink(tmp_path, flush_s=60, max_pending=1, max_wait_s=60)
+    sink.start()
+    sink._wake_at = 10**9  # the writer sleeps on
+    await sink.write(record(1))
+    with anyio.move_on_after(0.05):
+        await sink.write(record(2))
+    taken = sink.statistics()
+    assert taken.taken + taken.dropped == 2
+    sink.close()
 
 
 CRASH = """

@@ -6,6 +6,7 @@ Results go to stdout, everything else to stderr.
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 
@@ -15,7 +16,7 @@ from rich.markup import escape
 
 from cascade.errors import AllRungsFailed, CascadeError, ConfigError
 
-from . import ask, check, demo, log
+from . import ask, check, demo, log, replay, train, tune
 
 __all__ = ["app", "main"]
 
@@ -30,6 +31,9 @@ app = typer.Typer(
 app.command("ask")(ask.ask_command)
 app.command("check")(check.check_command)
 app.command("demo")(demo.demo_command)
+app.command("train")(train.train_command)
+app.command("tune")(tune.tune_command)
+app.command("replay")(replay.replay_command)
 app.add_typer(log.app, name="log")
 
 
@@ -46,10 +50,15 @@ def _root(
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # an answer is never lost to an ASCII terminal
     try:
         app(args=None if argv is None else list(argv), prog_name="cascade")
     except CascadeError as exc:
-        console = Console(stderr=True, soft_wrap=True, highlight=False)
+        console = Console(stderr=True, soft_wrap=not sys.stderr.isatty(), highlight=False)
         for line in _told(exc):
             console.print(f"[bold red]error:[/] {escape(line)}")
         sys.exit(2 if isinstance(exc, ConfigError) else 1)

@@ -11,6 +11,7 @@ import msgspec
 import typer
 
 from cascade.engine import Cascade
+from cascade.errors import AllRungsFailed, RunError
 from cascade.explain import explain
 from cascade.types import Attempt, Result
 
@@ -64,7 +65,19 @@ def ask_command(
                 deadline_s=deadline_s,
             )
 
-    result = anyio.run(run)
+    try:
+        result = anyio.run(run)
+    except RunError as exc:
+        if not json:
+            raise
+        causes = exc.exceptions if isinstance(exc, AllRungsFailed) else ()
+        failed = {
+            "type": type(exc).__name__,
+            "message": str(exc),
+            "causes": [{"type": type(c).__name__, "message": str(c)} for c in causes],
+        }
+        print(msgspec.json.format(msgspec.json.encode({"error": failed}), indent=2).decode())
+        raise typer.Exit(1) from exc
     if json:
         print(msgspec.json.format(msgspec.json.encode(result_json(result)), indent=2).decode())
         return

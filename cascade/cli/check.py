@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,7 +45,7 @@ def check_command(
     if not configs:
         raise typer.BadParameter("give at least one ladder file, or --schema")
     failed = False
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
     for path in configs:
         problems: tuple[Problem, ...] = ()
         rungs: list[str] = []

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import anyio
 import typer
 from rich.console import Console
+
+from cascade.clock import SystemClock
+from cascade.traffic_log import TrafficLog
+
+if TYPE_CHECKING:
+    from cascade.demo.learn import Fitted
 
 __all__ = ["demo_command"]
 
@@ -18,16 +25,54 @@ def demo_command(
         Path | None,
         typer.Option(help="Where the models are kept. Default: the user's cache folder."),
     ] = None,
+    train: Annotated[
+        bool,
+        typer.Option(
+            "--train",
+            help="Then collect and label a log of the demo's own, train a scorer on it, and ask again.",
+        ),
+    ] = False,
+    lessons: Annotated[
+        int, typer.Option(min=3, max=20, help="Training questions of each of the ten kinds.")
+    ] = 10,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave the servers running at the end, until Ctrl-C.")
     ] = False,
 ) -> None:
     """Install small open models, ask them checkable questions, and show what the ladder saved.
 
-    Example: cascade demo
+    Example: cascade demo --train
     """
     from cascade.build import cache_folder
     from cascade.demo import run_demo
+    from cascade.demo.training import training_questions
 
-    code = anyio.run(partial(run_demo, Console(), cache or cache_folder(), keep=keep))
-    raise typer.Exit(code)
+    run = partial(
+        run_demo,
+        Console(),
+        cache or cache_folder(),
+        keep=keep,
+        train=_train if train else None,
+        lessons=training_questions(per_kind=lessons),
+    )
+    raise typer.Exit(anyio.run(run))
+
+
+def _train(log: Path, folder: Path, models: Sequence[str]) -> Fitted:
+    """Train on the demo's labelled log; accept what is at least as sure as the strongest is good."""
+    from cascade.demo.learn import Fitted
+    from scorers.dataset import collect
+    from scorers.training import train
+
+    trained = train(collect(TrafficLog(paths=[log])), models)
+    trained.save(folder, created=SystemClock().now_iso())
+    rows = trained.oof.rows
+    strongest = float(trained.dataset.score[rows].mean(axis=0).max())
+    told = [
+        f"{m.name}: right {m.base_rate:.0%} of {m.n}; AUROC {m.auroc:.2f}, ECE {m.ece:.3f}"
+        for m in trained.report.models
+    ]
+    told.append(
+        f"accept from {strongest:.2f} up: as likely right as the strongest model is on average"
+    )
+    return Fitted(folder=folder, accept=dict.fromkeys(models, strongest), told=told)

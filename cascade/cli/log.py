@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+from bisect import bisect_left
 from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,8 +45,8 @@ def ls_command(
             print(msgspec.json.encode(record).decode())
     else:
         table = Table(box=None, pad_edge=False)
-        for name in ("id", "time", "outcome", "model", "confidence", "calls", "cost", "seconds"):
-            right = name in ("confidence", "calls", "cost", "seconds")
+        for name in ("id", "time", "outcome", "model", "sure", "calls", "cost", "seconds"):
+            right = name in ("sure", "calls", "cost", "seconds")
             table.add_column(name, justify="right" if right else "left", no_wrap=True)
         for record in newest:
             table.add_row(*_row(record))
@@ -78,28 +81,48 @@ def label_command(
     ],
     path: _Folder = Path("logs"),
 ) -> None:
-    """Join labels to a decision log by id: what `train`, `tune` and `replay` learn from.
+    """Join labels to a decision log by id: what scorers are trained on.
 
     A score is 1 for right, 0 for wrong, or a grade between. Without a model the label is about the
     answer that was returned. Example: cascade log label verdicts.csv --path logs/
     """
-    known = {str(record.get("id")) for record in LogReader(path=path)}
-    given = list(read_csv(labels))
-    strange = [label.id for label in given if label.id not in known]
-    count = write_labels(path if path.is_dir() else path.parent, given)
-    print(f"{count} labels, {count - len(strange)} of them for asks in this log")
+    known = sorted(str(record.get("id")) for record in LogReader(path=path))
+    found, strange = [], []
+    for label in read_csv(labels):
+        whole = _whole_id(label.id, known)
+        if whole is None:
+            strange.append(label.id)
+        else:
+            found.append(replace(label, id=whole))
+    if found:
+        write_labels(path if path.is_dir() else path.parent, found)
+    print(f"{len(found)} labels joined")
     if strange:
-        print(f"{len(strange)} ids are not in this log, such as {strange[0]!r}", file=sys.stderr)
+        print(
+            f"{len(strange)} ids are not in this log or begin several, such as {strange[0]!r}",
+            file=sys.stderr,
+        )
+    if not found:
+        raise typer.Exit(1)
+
+
+def _whole_id(given: str, known: Sequence[str]) -> str | None:
+    """Return the one id that is `given` or begins with it; `log ls` prints beginnings."""
+    at = bisect_left(known, given)
+    if at == len(known) or not given or not known[at].startswith(given):
+        return None
+    several = at + 1 < len(known) and known[at + 1].startswith(given) and known[at] != given
+    return None if several else known[at]
 
 
 def _row(record: dict[str, Any]) -> tuple[str, ...]:
     confidence = record.get("confidence")
     return (
-        str(record.get("id", ""))[:12],
-        str(record.get("time", ""))[:19],
+        str(record.get("id", ""))[:8],
+        str(record.get("time", ""))[5:19].replace("T", " "),
         str(record.get("outcome", "")),
         str(record.get("model") or "-"),
-        "-" if confidence is None else f"{confidence:.2f}",
+        f"{confidence:.2f}" if isinstance(confidence, int | float) else "-",
         str(sum(1 for a in record.get("attempts", ()) if a.get("verdict") != "skipped")),
         format_usd(record.get("cost_usd")),
         f"{record.get('latency_s') or 0.0:.3f}",

@@ -345,12 +345,16 @@ class _Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect a header; repeated ones are joined."""
+        if self._complete:
+            return  # of a second answer that nobody has asked for
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         known = self._headers.get(key)
         self._headers[key] = text if known is None else f"{known}, {text}"
 
     def on_headers_complete(self) -> None:
         """Note the status, and whether only the end of the connection will end the body."""
+        if self._complete:
+            return
         self._headed = True
         self._status = self._parser.get_status_code()
         headers = self._headers
@@ -358,6 +362,8 @@ class _Connection(asyncio.Protocol):
 
     def on_body(self, piece: bytes) -> None:
         """Collect a piece of the body."""
+        if self._complete:
+            return
         self._size += len(piece)
         if self._size <= self.most_bytes:
             self._pieces.append(piece)

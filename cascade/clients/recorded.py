@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import Annotated, Any
 
 import anyio
 import anyio.to_thread
 import msgspec
 
 from ..errors import LogError, NotRecorded
+from ..log_lines import numbered_lines
 from ..types import Answer, Message, ModelCall, Request, TokenLogprobs, Usage
 
 __all__ = ["RecordedClient"]
@@ -177,19 +176,14 @@ def _answer(response: _Response) -> Answer:
 
 def _read_log(path: Path) -> _Log:
     log = _Log()
-    try:
-        for number, line in enumerate(_lines(path), 1):
-            if line.isspace():
-                continue
-            try:
-                row = _row_decoder.decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-                why = str(exc) if isinstance(exc, msgspec.DecodeError) else type(exc).__name__
-                raise LogError(f"{path}:{number}: not a row of a traffic log: {why}") from exc
-            log.rows += 1
-            _add(log, row)
-    except OSError as exc:
-        raise LogError(f"{path}: {exc.strerror or type(exc).__name__}") from exc
+    for number, line in numbered_lines(path):
+        try:
+            row = _row_decoder.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+            why = str(exc) if isinstance(exc, msgspec.DecodeError) else type(exc).__name__
+            raise LogError(f"{path}:{number}: not a row of a traffic log: {why}") from exc
+        log.rows += 1
+        _add(log, row)
     if not log.rows:
         raise LogError(f"{path}: empty; allowed: a traffic log of one row or more")
     return log
@@ -202,26 +196,3 @@ def _add(log: _Log, row: _Row) -> None:
         log.models.setdefault(response.model)
         answers.setdefault(response.model, response)
         chat.setdefault(response.model, response)
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        start = file.read(4)
-        file.seek(0)
-        if start == b"PAR1":
-            raise LogError(f"{path}: Parquet; allowed: JSON lines (.jsonl, .jsonl.gz)")
-        if start[:2] == b"\x1f\x8b":
-            yield from _unpacked_lines(path, file)
-        else:
-            yield from file
-
-
-def _unpacked_lines(path: Path, file: IO[bytes]) -> Iterator[bytes]:
-    number = 0
-    with gzip.open(file, "rb") as unpacked:
-        try:
-            for line in unpacked:
-                number += 1
-                yield line
-        except (EOFError, gzip.BadGzipFile, zlib.error) as exc:
-            raise LogError(f"{path}:{number + 1}: gzip data is cut short or damaged") from exc

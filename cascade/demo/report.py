@@ -15,10 +15,10 @@ from ..local.catalogue import LocalModel
 from ..types import Attempt, Result
 from .tasks import Question, is_right
 
-__all__ = ["Asked", "RungAnswer", "question_lines", "summary"]
+__all__ = ["Asked", "RungAnswer", "before_and_after", "question_lines", "summary"]
 
 _PROMPT_CHARS = 100
-_ANSWER_CHARS = 48
+_ANSWER_CHARS = 54
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +71,8 @@ def question_lines(asked: Asked, *, number: int, of: int) -> list[str]:
     for attempt in result.attempts:
         text = attempt.answer.text if attempt.answer else None
         said = _short(text or "(nothing)", _ANSWER_CHARS)
-        lines.append(
-            f"  {escape(attempt.model):<20} {escape(f'{said:<{_ANSWER_CHARS}}')} "
-            f"[dim]{attempt.verdict}: {escape(attempt.reason)}[/]"
-        )
+        lines.append(f"  {escape(f'{attempt.model:<20} {said}')}")
+        lines.append(f"  {'':<20} [dim]{attempt.verdict}: {escape(attempt.reason)}[/]")
     verdict = "[green]right[/]" if asked.right else f"[red]wrong[/], wanted {_wanted(question)}"
     lines.append(f"  → {verdict}  [dim]{format_usd(result.cost_usd)}, {result.latency_s:.2f} s[/]")
     return lines
@@ -92,10 +90,26 @@ def summary(asked: Sequence[Asked], models: Sequence[LocalModel]) -> list[Render
     ]
 
 
+def before_and_after(before: Sequence[Asked], after: Sequence[Asked]) -> Table:
+    """Return the ladder with untrained confidence beside the ladder with the trained scorer."""
+    table = Table(title="Before and after training, on the same questions", title_justify="left")
+    for column in ("confidence", "right", "cost of 1,000 questions", "saving", "strong calls"):
+        table.add_column(column, justify="left" if column == "confidence" else "right")
+    strongest = _mean_cost([one.rungs[-1].cost_usd for one in before])
+    for name, asked in (("log-probability, untrained", before), ("trained scorer", after)):
+        top = len(asked[0].rungs) - 1
+        strong = sum(a.rung == top for one in asked for a in one.result.attempts)
+        costs = [one.result.cost_usd for one in asked]
+        row = _row(sum(one.right for one in asked), costs, strongest)
+        table.add_row(name, *row, f"{strong / len(asked):.0%}")
+    return table
+
+
 def _rung_table(asked: Sequence[Asked], models: Sequence[LocalModel]) -> Table:
     table = Table(title="What each rung did", title_justify="left")
-    for column in ("rung", "asked", "answered", "share", "right of those", "right if asked all"):
-        table.add_column(column, justify="left" if column == "rung" else "right")
+    table.add_column("rung", no_wrap=True)
+    for column in ("asked", "answered", "share", "right", "of all"):
+        table.add_column(column, justify="right")
     for rung, model in enumerate(models):
         kept = [one for one in asked if one.result.rung == rung]
         tried = sum(attempt.rung == rung for one in asked for attempt in one.result.attempts)

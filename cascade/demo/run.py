@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -33,8 +33,9 @@ from ..local.packages import LocalModelError, OnProgress, install, missing
 from ..local.packages import Progress as Step
 from ..local.server import LocalServer, serve
 from ..types import Result
+from .learn import Fitted, TrainOn, collect, learn
 from .questions import DEMO
-from .report import Asked, RungAnswer, question_lines, summary
+from .report import Asked, RungAnswer, before_and_after, question_lines, summary
 from .tasks import MAX_TOKENS, Question, messages, response_format
 
 __all__ = ["ACCEPT", "ladder_yaml", "run_demo"]
@@ -51,6 +52,8 @@ async def run_demo(
     keep: bool = False,
     questions: Sequence[Question] = DEMO,
     models: Sequence[LocalModel] = MODELS,
+    train: TrainOn | None = None,
+    lessons: Sequence[Question] = (),
 ) -> int:
     """Run the demo and print it to `console`.
 
@@ -60,6 +63,8 @@ async def run_demo(
         keep: Leave the servers running at the end, and print how to ask them, until Ctrl-C.
         questions: What to ask.
         models: The ladder, cheapest first.
+        train: Trains a scorer on a labelled log; None: the demo ends without training.
+        lessons: Questions to train on, other than `questions`.
 
     Returns:
         Exit code: 0 when the whole ladder was asked, 1 when there was no ladder to ask.
@@ -75,9 +80,15 @@ async def run_demo(
             ]
             folder = Path(running.enter_context(tempfile.TemporaryDirectory()))
             there = [model for model, _ in ready]
-            asked = await _ask_all(console, folder, there, servers, questions)
+            yaml = ladder_yaml(there, servers)
+            asked = await _ask_all(console, folder, yaml, there, servers, questions)
             for part in summary(asked, there):
                 console.print(part, highlight=False)
+            if train is not None:
+                fitted = await _learn(console, folder, there, servers, lessons, train)
+                yaml = ladder_yaml(there, servers, accept=fitted.accept, scorer=fitted.folder)
+                again = await _ask_all(console, folder, yaml, there, servers, questions, quiet=True)
+                console.print(before_and_after(asked, again), highlight=False)
             if keep:
                 console.print(
                     f'\nStill running. Try: cascade ask -c {folder / "ladder.yaml"} "…"  (Ctrl-C ends)'
@@ -89,15 +100,31 @@ async def run_demo(
     return 0
 
 
-def ladder_yaml(models: Sequence[LocalModel], servers: Sequence[LocalServer]) -> str:
-    """Return the ladder file for running servers, cheapest first."""
+def ladder_yaml(
+    models: Sequence[LocalModel],
+    servers: Sequence[LocalServer],
+    *,
+    accept: Mapping[str, float] = ACCEPT,
+    scorer: Path | None = None,
+    log: Path | None = None,
+) -> str:
+    """Return the ladder file for running servers, cheapest first.
+
+    Args:
+        models: The rungs.
+        servers: Their servers.
+        accept: Threshold by model, in [0, 1]; the last rung needs none.
+        scorer: Folder of a trained scorer, or None for untrained confidence.
+        log: Folder of a decision log with text, or None for no log.
+    """
     providers = [
         f"  {_key(model)}: {{kind: openai, base_url: {json.dumps(server.base_url)}}}"
         for model, server in zip(models, servers, strict=True)
     ]
     rungs = [
         f"  - {{model: {json.dumps(model.name)}, provider: {_key(model)}, "
-        f"{_accept(model, models)}max_tokens: {MAX_TOKENS}, "
+        f"{'' if model is models[-1] else f'accept: {accept[model.name]:.3f}, '}"
+        f"max_tokens: {MAX_TOKENS}, "
         f"price: {{input: {model.usd_per_million}, output: {model.usd_per_million}}}}}"
         for model in models
     ]
@@ -110,14 +137,13 @@ def ladder_yaml(models: Sequence[LocalModel], servers: Sequence[LocalServer]) ->
             "ladder: # cheapest first; prices in USD per million tokens, what providers ask for",
             "  # models of this size",
             *rungs,
-            "scorer: {kind: logprob, measure: mean}",
+            "scorer: {kind: logprob, measure: mean}"
+            if scorer is None
+            else f"scorer: {{kind: trained, path: {json.dumps(str(scorer))}}}",
+            *([] if log is None else [f"log: {{path: {json.dumps(str(log))}, text: true}}"]),
             "",
         ]
     )
-
-
-def _accept(model: LocalModel, models: Sequence[LocalModel]) -> str:
-    return "" if model is models[-1] else f"accept: {ACCEPT[model.name]}, "
 
 
 def _key(model: LocalModel) -> str:
@@ -180,12 +206,33 @@ async def _start(
     return server
 
 
-async def _ask_all(
+async def _learn(
     console: Console,
     folder: Path,
     models: Sequence[LocalModel],
     servers: Sequence[LocalServer],
+    lessons: Sequence[Question],
+    train: TrainOn,
+) -> Fitted:
+    log = folder / "log"
+    file = folder / "collect.yaml"
+    await anyio.Path(file).write_text(ladder_yaml(models, servers, log=log), "utf-8")
+    async with Cascade.from_yaml(file) as engine:
+        await collect(console, engine, lessons)
+        ladder = engine.ladder
+    # Closed first: then the whole log is on disk.
+    return await learn(console, log, lessons, [r.model for r in ladder.rungs], folder, train)
+
+
+async def _ask_all(
+    console: Console,
+    folder: Path,
+    yaml: str,
+    models: Sequence[LocalModel],
+    servers: Sequence[LocalServer],
     questions: Sequence[Question],
+    *,
+    quiet: bool = False,
 ) -> list[Asked]:
     """Ask the ladder everything, then each rung that it did not need, for the comparison.
 
@@ -193,16 +240,14 @@ async def _ask_all(
     """
     async with AsyncExitStack() as engines:
 
-        async def engine(
-            name: str, models: Sequence[LocalModel], servers: Sequence[LocalServer]
-        ) -> Cascade:
+        async def engine(name: str, text: str) -> Cascade:
             file = folder / f"{name}.yaml"
-            await anyio.Path(file).write_text(ladder_yaml(models, servers), "utf-8")
+            await anyio.Path(file).write_text(text, "utf-8")
             return await engines.enter_async_context(Cascade.from_yaml(file))
 
-        ladder = await engine("ladder", models, servers)
+        ladder = await engine("ladder", yaml)
         alone = [
-            await engine(f"only-{i}", [model], [server])
+            await engine(f"only-{i}", ladder_yaml([model], [server]))
             for i, (model, server) in enumerate(zip(models, servers, strict=True))
         ]
         asked = []
@@ -217,7 +262,7 @@ async def _ask_all(
                 result=result,
                 rungs=tuple(RungAnswer.of(question, heard[i]) for i in range(len(models))),
             )
-            for line in question_lines(one, number=n, of=len(questions)):
+            for line in () if quiet else question_lines(one, number=n, of=len(questions)):
                 console.print(line, highlight=False, soft_wrap=True)
             asked.append(one)
     return asked

@@ -136,8 +136,8 @@ def _attempt(attempt: Attempt, text: bool) -> dict[str, Any]:
         "model": attempt.model,
         "provider": attempt.provider,
         "verdict": attempt.verdict,
-        # A reason may quote a user's gate, which may quote the answer: only with the text.
-        "reason": attempt.reason if text or attempt.verdict in ("escalated", "accepted") else None,
+        # A user's gate may quote the answer in its reason, and so may an upstream: only with the text.
+        "reason": attempt.reason if text or not (attempt.failed_gates or attempt.error) else None,
         "action": attempt.action,
         "probabilities": attempt.probabilities,
         "threshold": attempt.threshold,
