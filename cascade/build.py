@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import ConfigError, LadderError, Problem
+from .errors import ConfigError, LadderError, Problem, ScorerError
+from .policies import Agreement
 from .policy import Policy, Thresholds
 from .ports import Client, Scorer
+from .pricing import Price, cost_usd
 from .rules import BUILT_IN_GATES, CallableGate, Gate, RegexGate
+from .types import Answer, Request
 
 if TYPE_CHECKING:
     from .config import LadderConfig
@@ -28,6 +34,7 @@ __all__ = [
 
 CONFIG_VARIABLE = "CASCADE_CONFIG"
 DEFAULT_CONFIG = "cascade.yaml"
+SCORER_GROUP = "cascade.scorers"
 
 
 def default_config_path() -> Path:
@@ -80,7 +87,9 @@ def engine_from_yaml(path: str | Path, kind: type[Cascade], **overrides: Any) ->
         "keep": config.keep,
     }
     parts.raise_problems()
-    options["clients"] = _clients(config, http)
+    clients = _clients(config, http)
+    options["clients"] = clients
+    options["scorer"] = options["scorer"] or _asking_scorer(config, ladder, clients)
     if config.log is not None:
         options |= {"sink": _sink(config), "log_text": config.log.text}
     try:
@@ -132,6 +141,7 @@ class _Parts:
         self._config = config
         self._file = file
         self._problems: list[Problem] = []
+        self._scorer_version: str | None = None
 
     def raise_problems(self) -> None:
         """Raise everything that was wrong, at once."""
@@ -140,9 +150,13 @@ class _Parts:
 
     def scorer(self) -> Scorer | None:
         """Return the scorer the file names."""
-        from .config import CustomScorer, LogprobScorer
+        from .config import CustomScorer, LogprobScorer, PluginScorer, TrainedScorer
 
         wanted = self._config.scorer
+        if isinstance(wanted, TrainedScorer):
+            return self._trained(wanted.path)
+        if isinstance(wanted, PluginScorer):
+            return self._plugin(wanted.name, wanted.options)
         if isinstance(wanted, LogprobScorer):
             import scorers
 
@@ -152,15 +166,52 @@ class _Parts:
             return custom
         return None
 
+    def _trained(self, path: str) -> Scorer | None:
+        from scorers.artifact import load
+        from scorers.scorer import TrainedScorer
+
+        models = [rung.model for rung in self._config.ladder]
+        try:
+            artifact = load(path, models)
+            self._scorer_version = artifact.version
+            return TrainedScorer(artifact, models)
+        except ScorerError as exc:
+            self._report("scorer.path", str(exc), "a scorer trained on every model of the ladder")
+            return None
+
+    def _plugin(self, name: str, options: Mapping[str, Any]) -> Scorer | None:
+        from importlib.metadata import entry_points
+
+        offered = {point.name: point for point in entry_points(group=SCORER_GROUP)}
+        point = offered.get(name)
+        if point is None:
+            known = ", ".join(sorted(offered)) or f"none is installed in the group {SCORER_GROUP}"
+            self._report("scorer.name", f"no installed package offers a scorer {name!r}", known)
+            return None
+        made: Scorer | None = self._make(point.value, options, "scorer", ("score",), key="name")
+        return made
+
     def policy(self) -> Policy | None:
         """Return the policy the file names."""
-        from .config import CustomPolicy
+        from .config import CustomPolicy, ThresholdPolicy
 
         wanted = self._config.policy
         if isinstance(wanted, CustomPolicy):
             custom: Policy | None = self._make(wanted.kind, wanted.options, "policy", ("decide",))
             return custom
-        return Thresholds()  # its thresholds are in the ladder already
+        if wanted.scorer is not None and self._scorer_version not in (None, wanted.scorer):
+            message = f"was tuned with the scorer {wanted.scorer}; the ladder's is {self._scorer_version}"
+            self._report("policy.scorer", message, "tune again with `cascade tune`")
+        if isinstance(wanted, ThresholdPolicy):
+            return Thresholds()  # its thresholds are in the ladder already
+        try:
+            policy = wanted.to_policy()
+        except ValueError as exc:
+            self._report("policy", str(exc))
+            return None
+        if isinstance(policy, Agreement):
+            return replace(policy, same=_same_claim)
+        return policy
 
     def gates(self) -> list[Gate]:
         """Return the gates the file names, in its order."""
@@ -180,19 +231,24 @@ class _Parts:
         return made
 
     def _make(
-        self, name: str, options: Mapping[str, Any], key: str, methods: tuple[str, ...]
+        self,
+        name: str,
+        options: Mapping[str, Any],
+        part: str,
+        methods: tuple[str, ...],
+        key: str = "kind",
     ) -> Any:
-        found = self._import(name, f"{key}.kind")
+        found = self._import(name, f"{part}.{key}")
         if found is None:
             return None
         try:
             made = found(**options)
         except Exception as exc:  # noqa: BLE001 - somebody else's constructor: say that it failed
-            self._report(f"{key}.options", f"{name} cannot be made ({type(exc).__name__}: {exc})")
+            self._report(f"{part}.options", f"{name} cannot be made ({type(exc).__name__})")
             return None
         missing = [m for m in methods if not callable(getattr(made, m, None))]
         if missing:
-            self._report(f"{key}.kind", f"{name} has no method {', '.join(missing)}")
+            self._report(f"{part}.{key}", f"{name} has no method {', '.join(missing)}")
             return None
         return made
 
@@ -211,11 +267,60 @@ class _Parts:
         self._problems.append(Problem(path=path, message=message, allowed=allowed, file=self._file))
 
 
+def _same_claim(request: Request | None, first: Answer, second: Answer) -> bool | None:
+    """Compare what two answers claim, as the trained scorer and replay do."""
+    from scorers.claims import find_claim, same_claim
+    from scorers.features import read_prompt
+
+    lettered = request is not None and bool(read_prompt(request.prompt).options)
+    claims = [find_claim(answer.text or "", letters=lettered) for answer in (first, second)]
+    said = same_claim(claims[0], claims[1])
+    return None if math.isnan(said) else said >= 0.5
+
+
+def _asking_scorer(
+    config: LadderConfig, ladder: Ladder, clients: Mapping[str, Client]
+) -> Scorer | None:
+    """Return the scorer that asks a model, or None when the file names another."""
+    from .config import JudgeScorer, PTrueScorer
+
+    wanted = config.scorer
+    if isinstance(wanted, PTrueScorer):
+        from scorers.judged import SelfCheckScorer
+
+        asked = [
+            (clients[rung.provider], rung.model, partial(cost_usd, price=rung.price), rung.extra)
+            for rung in ladder.rungs
+        ]
+        return SelfCheckScorer(asked)
+    if not isinstance(wanted, JudgeScorer):
+        return None
+    from scorers.judged import JudgedScorer
+
+    if wanted.price is not None:
+        price: Price | None = Price(**dict(wanted.price))
+    else:
+        from .catalogue import catalogue_price
+
+        provider = config.providers[wanted.provider]
+        served_at = provider.kind if provider.kind == "recorded" else provider.base_url
+        price = catalogue_price(wanted.model, served_at)
+    return JudgedScorer(
+        clients[wanted.provider],
+        wanted.model,
+        partial(cost_usd, price=price),
+        prompt=wanted.prompt,
+        max_tokens=wanted.max_tokens,
+    )
+
+
 def _clients(config: LadderConfig, http: Any) -> dict[str, Client]:
     """Return a client for every provider that a rung uses."""
-    from .config import AnthropicProvider, RecordedProvider
+    from .config import AnthropicProvider, JudgeScorer, RecordedProvider
 
     used = {rung.provider for rung in config.ladder}
+    if isinstance(config.scorer, JudgeScorer):
+        used.add(config.scorer.provider)
     clients: dict[str, Client] = {}
     for name, provider in config.providers.items():
         if name not in used:

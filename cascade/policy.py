@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from .ladder import Ladder
-from .types import Attempt, Demand
+from .types import Attempt, Demand, Request
 
 __all__ = ["STOP", "Decision", "Policy", "State", "Thresholds"]
 
@@ -29,6 +29,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         open: Indices of the rungs that may still be called, in the order of the ladder.
         forecast: P(rung j would be right) by rung index, as the scorer said last; empty if unknown.
         demand: What this ask demands.
+        request: What is asked; None where a test or a replay has no text.
     """
 
     ladder: Ladder
@@ -36,6 +37,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     open: tuple[int, ...]
     forecast: Mapping[int, float]
     demand: Demand
+    request: Request | None = None
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):

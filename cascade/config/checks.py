@@ -18,6 +18,7 @@ from .yaml_source import KeyPath
 
 __all__ = ["Parts", "check_parts", "nearest"]
 
+_FORECASTING = ("routing", "cascade_routing", "induction")
 _ENGINE_FIELDS = ("messages", "model", "stream")
 
 
@@ -55,6 +56,8 @@ def check_parts(parts: Parts, document: Document) -> None:
         _check_reachable(i, rung, parts, document)
         _check_request(i, rung, provider, document)
     _check_policy_models(parts, document)
+    _check_policy_scorer(parts, document)
+    _check_judge(parts, document)
     _check_paths(parts, document)
     _check_free(("metadata",), parts.metadata, document)
     for name in ("scorer", "policy"):
@@ -106,7 +109,9 @@ def _check_threshold(
     places: list[KeyPath] = []
     if rung.get("accept") is not None:
         places.append(("ladder", i, "accept"))
-    if rung.get("model") in parts.policy.get("accept", {}):
+    if parts.policy.get("kind") == "thresholds" and rung.get("model") in parts.policy.get(
+        "accept", {}
+    ):
         places.append(("policy", "accept", rung["model"]))
     for place in places:
         message = f"a threshold with no way to score: {why}"
@@ -118,14 +123,16 @@ def _unscorable(provider: Mapping[str, Any], scorer: Mapping[str, Any]) -> tuple
     kind = scorer.get("kind")
     if kind == "none":
         return "`scorer` is `none`", "another scorer"
-    if kind == "logprob" and provider.get("kind") == "anthropic":
+    if kind not in ("logprob", "p_true"):
+        return "", ""
+    if provider.get("kind") == "anthropic":
         return (
-            "the `logprob` scorer needs log-probabilities, and Anthropic's API gives none",
-            "a scorer of your own",
+            f"the `{kind}` scorer needs log-probabilities, and Anthropic's API gives none",
+            "a trained scorer, a judge, a scorer of your own",
         )
-    if kind == "logprob" and provider.get("logprobs") is False:
+    if provider.get("logprobs") is False:
         return (
-            "the `logprob` scorer needs log-probabilities, and the provider has `logprobs: false`",
+            f"the `{kind}` scorer needs log-probabilities, and the provider has `logprobs: false`",
             "`logprobs: true` at the provider",
         )
     return "", ""
@@ -166,13 +173,64 @@ def _check_policy_models(parts: Parts, document: Document) -> None:
     ):
         return
     known = [model for model in models if model is not None]
-    for name in parts.policy.get("accept", {}):
+    accept = parts.policy.get("accept", {})
+    named: list[tuple[KeyPath, str]] = []
+    if isinstance(accept, Mapping):
+        named += [(("policy", "accept", name), name) for name in accept]
+    named += [
+        (("policy", "models", i), name) for i, name in enumerate(parts.policy.get("models", ()))
+    ]
+    named += [
+        (("policy", key), parts.policy[key])
+        for key in ("model", "weak", "strong")
+        if isinstance(parts.policy.get(key), str)
+    ]
+    for place, name in named:
         if name not in known and not document.is_full:
-            message = f"no rung has this model{nearest(name, known)}"
-            document.report(("policy", "accept", name), message, "models of the ladder")
+            message = f"{name!r} is not a model of a rung{nearest(str(name), known)}"
+            if place[1] == "accept":
+                message = f"no rung has this model{nearest(name, known)}"
+            document.report(place, message, "models of the ladder")
+
+
+def _check_policy_scorer(parts: Parts, document: Document) -> None:
+    """Policies that weigh what was not asked yet need a scorer that forecasts it."""
+    kind, scorer = parts.policy.get("kind"), parts.scorer.get("kind")
+    if kind in _FORECASTING and scorer in ("logprob", "judge", "p_true", "none"):
+        message = f"{kind} needs forecasts, and the `{scorer}` scorer gives none"
+        document.report(("policy", "kind"), message, "a trained scorer")
+
+
+def _check_judge(parts: Parts, document: Document) -> None:
+    if parts.scorer.get("kind") != "judge" or parts.providers is None:
+        return
+    provider, place = parts.scorer.get("provider"), ("scorer", "provider")
+    if provider is None or provider in parts.providers or document.is_unresolved(place):
+        return
+    message = (
+        f"{document.shown(place, provider)} is not under `providers`"
+        f"{nearest(provider, parts.providers)}"
+    )
+    document.report(place, message, ", ".join(parts.providers)[:300] or None)
+
+
+def _check_scorer_path(parts: Parts, document: Document) -> None:
+    place: KeyPath = ("scorer", "path")
+    path = parts.scorer.get("path")
+    if parts.scorer.get("kind") != "trained" or path is None or document.is_unresolved(place):
+        return
+    try:
+        folder = parts.folder / path
+        why = "" if folder.is_dir() else "is no folder" if folder.exists() else "does not exist"
+    except (OSError, ValueError):
+        why = "cannot be looked up"
+    if why:
+        message = f"{document.shown(place, path)} {why}"
+        document.report(place, message, "what `cascade train LOG -o DIR` wrote")
 
 
 def _check_paths(parts: Parts, document: Document) -> None:
+    _check_scorer_path(parts, document)
     for name, provider in (parts.providers or {}).items():
         if provider.get("kind") == "recorded" and "path" in provider:
             place: KeyPath = ("providers", name, "path")

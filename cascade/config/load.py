@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ from .schema import (
     RecordedProvider,
     RungConfig,
     ScorerConfig,
+    TrainedScorer,
 )
 from .yaml_source import KeyPath
 
-__all__ = ["load_ladder_file", "parse_ladder"]
+__all__ = ["load_ladder_file", "load_policy_file", "parse_ladder", "policy_from_mapping"]
 
 _PROVIDER: TypeAdapter[Any] = TypeAdapter(ProviderConfig)
 _SCORER: TypeAdapter[Any] = TypeAdapter(ScorerConfig)
@@ -78,6 +80,47 @@ def parse_ladder(
     if config is None or document.problems:
         raise LadderError(_in_order(document))
     return _with_absolute_paths(config, document, folder)
+
+
+def load_policy_file(path: str | Path) -> Any:
+    """Return what a policy file holds: one of the tables of `PolicyConfig`.
+
+    Variables are not replaced in it: a policy has nothing to take from the environment.
+
+    Raises:
+        LadderError: With every mistake, in the order of the file.
+    """
+    shown = str(path)
+    return _policy_from(read_file(Path(path), shown=shown), shown)
+
+
+def policy_from_mapping(mapping: Mapping[str, Any], *, file: str) -> Any:
+    """Return what a mapping says of a policy, as `load_policy_file` does.
+
+    Args:
+        mapping: What stands under `policy` in a ladder file.
+        file: Where it was found, for messages.
+
+    Raises:
+        LadderError: With every mistake.
+    """
+    return _policy_from(json.dumps(mapping, ensure_ascii=False), file)
+
+
+def _policy_from(text: str | bytes, shown: str) -> Any:
+    policy = open_document(text, file=shown, env={}, allow_unset=True)
+    whole = open_document("{}", file=shown, env={}, allow_unset=True)
+    whole.mount("policy", policy)
+    found = None
+    try:
+        found = _POLICY.validate_python(policy.data)
+    except ValidationError as exc:
+        for error in exc.errors(include_url=False, include_input=False)[: MAX_PROBLEMS + 1]:
+            moved: ErrorDetails = {**error, "loc": ("policy", *error["loc"])}
+            _report(moved, whole)
+    if whole.problems or found is None:
+        raise LadderError(_in_order(whole))
+    return found
 
 
 def _mount_policy(
@@ -276,6 +319,9 @@ def _with_absolute_paths(config: LadderConfig, document: Document, folder: Path)
         for name, provider in config.providers.items()
     }
     changed: dict[str, Any] = {"providers": providers}
+    if isinstance(config.scorer, TrainedScorer):
+        path = absolute(config.scorer.path, ("scorer", "path"))
+        changed["scorer"] = config.scorer.model_copy(update={"path": path})
     if config.log is not None:
         path = absolute(config.log.path, ("log", "path"))
         changed["log"] = config.log.model_copy(update={"path": path})

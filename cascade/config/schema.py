@@ -11,6 +11,17 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from ..ladder import Ladder, Rung
+from ..policies import (
+    Agreement,
+    CascadeRouting,
+    Chain,
+    Fixed,
+    Induction,
+    RandomShare,
+    Routing,
+    Weighted,
+)
+from ..policy import Policy, Thresholds
 from ..pricing import Price
 from .values import (
     ApiKey,
@@ -18,6 +29,7 @@ from .values import (
     Free,
     Headers,
     ImportName,
+    JudgePrompt,
     Name,
     Pattern,
     PriceUsd,
@@ -28,24 +40,37 @@ from .values import (
 )
 
 __all__ = [
+    "AgreementPolicy",
     "AnthropicProvider",
+    "CascadeRoutingPolicy",
+    "ChainPolicy",
+    "ContinuationConfig",
     "CustomPolicy",
     "CustomScorer",
+    "FixedPolicy",
     "GateConfig",
+    "InductionPolicy",
+    "JudgeScorer",
     "LadderConfig",
     "LogConfig",
     "LogprobScorer",
     "NoScorer",
     "OpenAIProvider",
+    "PTrueScorer",
+    "PluginScorer",
     "PolicyConfig",
     "PriceConfig",
     "ProviderConfig",
     "PythonGate",
+    "RandomSharePolicy",
     "RecordedProvider",
     "RegexGate",
+    "RoutingPolicy",
     "RungConfig",
     "ScorerConfig",
     "ThresholdPolicy",
+    "TrainedScorer",
+    "WeightedPolicy",
 ]
 
 
@@ -182,6 +207,51 @@ class LogprobScorer(_Table):
     )
 
 
+class TrainedScorer(_Table):
+    """What `cascade train` wrote."""
+
+    kind: Literal["trained"] = Field(description="A trained scorer.")
+    path: Annotated[str, Field(min_length=1)] = Field(
+        description="Directory of the scorer; from the folder of this file. It must have been "
+        "trained on every model of the ladder."
+    )
+
+
+class JudgeScorer(_Table):
+    """Another model is asked whether the answer is right. Its calls are part of the cost."""
+
+    kind: Literal["judge"] = Field(description="A model as judge.")
+    model: Name = Field(description="The provider's name of the judge.")
+    provider: Name = Field(description="One of the names under `providers`.")
+    prompt: JudgePrompt | None = Field(
+        default=None,
+        description="What the judge is asked. Its reply is read as Yes or No, by the "
+        "log-probability of that word where there is one, or as a number from 0 to 100. Absent: "
+        "`Is the proposed answer right?`, Yes or No.",
+    )
+    price: PriceConfig | None = Field(
+        default=None,
+        description="US dollars per million tokens of the judge. Absent: from the catalogue.",
+    )
+    max_tokens: Count = Field(default=8, description="Output limit of a verdict.")
+
+
+class PTrueScorer(_Table):
+    """Each model is asked in a second call whether its own answer is right, and paid for it."""
+
+    kind: Literal["p_true"] = Field(
+        description="P(Yes) by the log-probability of the first word of the reply."
+    )
+
+
+class PluginScorer(_Table):
+    """A scorer that an installed package offers in the entry-point group `cascade.scorers`."""
+
+    kind: Literal["plugin"] = Field(description="A scorer by its short name.")
+    name: Name = Field(description="Name of the entry point.")
+    options: Free = Field(default_factory=dict, description="Keyword arguments for it.")
+
+
 class NoScorer(_Table):
     """No confidence at all: gates and `unknown` decide."""
 
@@ -195,7 +265,22 @@ class CustomScorer(_Table):
     options: Free = Field(default_factory=dict, description="Keyword arguments for it.")
 
 
-class ThresholdPolicy(_Table):
+_Models = Annotated[tuple[Name, ...], Field(min_length=1, strict=False), Says("a list of models")]
+
+
+class _TunedPolicy(_Table):
+    """What every built-in policy may say of where it comes from."""
+
+    scorer: Name | None = Field(
+        default=None,
+        description="Version of the scorer it was tuned with; a ladder with another one is refused.",
+    )
+    provenance: Free = Field(
+        default_factory=dict, description="Where the numbers come from. Not interpreted."
+    )
+
+
+class ThresholdPolicy(_TunedPolicy):
     """Rungs in their order, each accepted from its threshold upwards."""
 
     kind: Literal["thresholds"] = Field(default="thresholds", description="Fixed order.")
@@ -203,9 +288,160 @@ class ThresholdPolicy(_Table):
         default_factory=dict,
         description="Threshold by model name; wins over the rung's `accept`.",
     )
-    provenance: Free = Field(
-        default_factory=dict, description="Where the thresholds come from. Not interpreted."
+
+    def to_policy(self) -> Policy:
+        """Return the policy; its thresholds are in the ladder already."""
+        return Thresholds(accept=self.accept)
+
+
+class ChainPolicy(_TunedPolicy):
+    """Models in an order of its own; stops when the surest answer so far reaches a threshold."""
+
+    kind: Literal["chain"] = Field(description="A chain of models with a threshold each.")
+    models: _Models = Field(description="Models of the ladder, in the order to ask.")
+    accept: Annotated[tuple[Probability, ...], Field(strict=False)] = Field(
+        description="Threshold of each model but the last."
     )
+
+    def to_policy(self) -> Policy:
+        """Return the policy."""
+        return Chain(models=self.models, accept=self.accept)
+
+
+class _ValuedPolicy(_TunedPolicy):
+    """What policies that weigh quality against money have in common."""
+
+    models: _Models = Field(description="Models of the ladder, cheapest first.")
+    cost_usd: Annotated[tuple[PriceUsd, ...], Field(min_length=1, strict=False)] = Field(
+        description="Expected US dollars of one call of each."
+    )
+    tradeoff_usd: Seconds = Field(
+        description="US dollars that one right answer more is worth: a call must raise the "
+        "expected quality by more than its cost divided by this."
+    )
+
+
+class RoutingPolicy(_ValuedPolicy):
+    """One model, chosen from the prompt alone by forecast quality less cost."""
+
+    kind: Literal["routing"] = Field(description="Prompt-only routing.")
+
+    def to_policy(self) -> Policy:
+        """Return the policy."""
+        return Routing(models=self.models, cost_usd=self.cost_usd, tradeoff_usd=self.tradeoff_usd)
+
+
+class CascadeRoutingPolicy(_ValuedPolicy):
+    """Any model next, or stop: by the best expected answer less what it still costs."""
+
+    kind: Literal["cascade_routing"] = Field(description="Cascade routing, one call ahead.")
+
+    def to_policy(self) -> Policy:
+        """Return the policy."""
+        return CascadeRouting(
+            models=self.models, cost_usd=self.cost_usd, tradeoff_usd=self.tradeoff_usd
+        )
+
+
+class ContinuationConfig(_Table):
+    """What asking one model is worth in one state."""
+
+    seen: Annotated[tuple[Name, ...], Field(strict=False)] = Field(
+        description="The models that have answered."
+    )
+    next: Name = Field(description="The model to ask.")
+    weights: Annotated[
+        tuple[Annotated[float, Field(allow_inf_nan=False)], ...],
+        Field(min_length=7, max_length=7, strict=False),
+        Says("7 numbers"),
+    ] = Field(
+        description="Weights of 1, the surest answer's P(right), the next model's, the greater of "
+        "the two, their product, the greatest of the models left, and the square of the first."
+    )
+
+
+class InductionPolicy(_ValuedPolicy):
+    """Any model next, or stop, by what the rest of the walk is worth; `cascade tune` writes it."""
+
+    kind: Literal["induction"] = Field(description="Backward induction over states.")
+    continuations: Annotated[tuple[ContinuationConfig, ...], Field(min_length=1, strict=False)] = (
+        Field(description="One a state and next model; a pair left out is never walked.")
+    )
+
+    def to_policy(self) -> Policy:
+        """Return the policy.
+
+        Raises:
+            ValueError: A continuation names a model that `models` lacks.
+        """
+        weights: dict[tuple[int, int], tuple[float, ...]] = {}
+        where = {model: i for i, model in enumerate(self.models)}
+        for i, entry in enumerate(self.continuations):
+            missing = [model for model in (*entry.seen, entry.next) if model not in where]
+            if missing:
+                raise ValueError(f"continuations[{i}]: {missing[0]!r} is not one of `models`")
+            mask = sum({1 << where[model] for model in entry.seen})
+            weights[mask, where[entry.next]] = entry.weights
+        return Induction(
+            models=self.models,
+            cost_usd=self.cost_usd,
+            tradeoff_usd=self.tradeoff_usd,
+            weights=weights,
+        )
+
+
+class AgreementPolicy(_TunedPolicy):
+    """Asks two models; the same final answer stops, anything else asks the last. Needs no scorer."""
+
+    kind: Literal["agreement"] = Field(description="Two models that say the same.")
+    models: Annotated[
+        tuple[Name, ...], Field(min_length=3, max_length=3, strict=False), Says("3 models")
+    ] = Field(description="First, second and last model.")
+
+    def to_policy(self) -> Policy:
+        """Return the policy; what \"the same\" means is put in by whoever builds the engine."""
+        first, second, last = self.models
+        return Agreement(models=(first, second, last))
+
+
+class FixedPolicy(_TunedPolicy):
+    """One model for everything."""
+
+    kind: Literal["fixed"] = Field(description="One model.")
+    model: Name = Field(description="A model of the ladder.")
+
+    def to_policy(self) -> Policy:
+        """Return the policy."""
+        return Fixed(model=self.model)
+
+
+class WeightedPolicy(_TunedPolicy):
+    """One model a request, drawn with fixed weights; the same request always goes the same way."""
+
+    kind: Literal["weighted"] = Field(description="A random split.")
+    models: _Models = Field(description="Models of the ladder.")
+    weights: Annotated[tuple[Probability, ...], Field(strict=False)] = Field(
+        description="Probability of each; they sum to 1."
+    )
+    seed: int = Field(default=0, description="Another seed is another split.")
+
+    def to_policy(self) -> Policy:
+        """Return the policy."""
+        return Weighted(models=self.models, weights=self.weights, seed=self.seed)
+
+
+class RandomSharePolicy(_TunedPolicy):
+    """A dear model for a random share of requests, a cheap one for the rest."""
+
+    kind: Literal["random_share"] = Field(description="A random share.")
+    weak: Name = Field(description="The cheap model.")
+    strong: Name = Field(description="The dear model.")
+    share: Probability = Field(description="Probability of the dear one.")
+    seed: int = Field(default=0, description="Another seed is another split.")
+
+    def to_policy(self) -> Policy:
+        """Return the policy."""
+        return RandomShare(weak=self.weak, strong=self.strong, share=self.share, seed=self.seed)
 
 
 class CustomPolicy(_Table):
@@ -293,13 +529,41 @@ ProviderConfig = Annotated[
 ]
 ScorerConfig = Annotated[
     Annotated[LogprobScorer, Tag("logprob")]
+    | Annotated[TrainedScorer, Tag("trained")]
+    | Annotated[JudgeScorer, Tag("judge")]
+    | Annotated[PTrueScorer, Tag("p_true")]
+    | Annotated[PluginScorer, Tag("plugin")]
     | Annotated[NoScorer, Tag("none")]
     | Annotated[CustomScorer, Tag("custom")],
-    Discriminator(_tag_by_kind("logprob", "none", default="logprob")),
+    Discriminator(
+        _tag_by_kind("logprob", "trained", "judge", "p_true", "plugin", "none", default="logprob")
+    ),
 ]
 PolicyConfig = Annotated[
-    Annotated[ThresholdPolicy, Tag("thresholds")] | Annotated[CustomPolicy, Tag("custom")],
-    Discriminator(_tag_by_kind("thresholds", default="thresholds")),
+    Annotated[ThresholdPolicy, Tag("thresholds")]
+    | Annotated[ChainPolicy, Tag("chain")]
+    | Annotated[InductionPolicy, Tag("induction")]
+    | Annotated[CascadeRoutingPolicy, Tag("cascade_routing")]
+    | Annotated[RoutingPolicy, Tag("routing")]
+    | Annotated[AgreementPolicy, Tag("agreement")]
+    | Annotated[FixedPolicy, Tag("fixed")]
+    | Annotated[WeightedPolicy, Tag("weighted")]
+    | Annotated[RandomSharePolicy, Tag("random_share")]
+    | Annotated[CustomPolicy, Tag("custom")],
+    Discriminator(
+        _tag_by_kind(
+            "thresholds",
+            "chain",
+            "induction",
+            "cascade_routing",
+            "routing",
+            "agreement",
+            "fixed",
+            "weighted",
+            "random_share",
+            default="thresholds",
+        )
+    ),
     Says("a mapping with `kind`, or the path of a policy file"),
 ]
 GateName = Literal["not_empty", "not_truncated", "not_refusal", "schema"]

@@ -16,6 +16,7 @@ __all__ = [
     "Headers",
     "Hidden",
     "ImportName",
+    "JudgePrompt",
     "Name",
     "Pattern",
     "PriceUsd",
@@ -91,6 +92,13 @@ def _import_name(value: str) -> str:
     return value
 
 
+def _judge_prompt(value: str) -> str:
+    missing = [name for name in ("{question}", "{answer}") if name not in value]
+    if missing:
+        raise _refuse(f"has no {' and no '.join(missing)} in it")
+    return value
+
+
 def _pattern(value: str) -> str:
     try:
         re.compile(value)
@@ -117,6 +125,9 @@ Headers = dict[
     Annotated[str, AfterValidator(_header_value), Hidden(), Says("printable ASCII text")],
 ]
 ImportName = Annotated[str, AfterValidator(_import_name), Says("package.module:Name")]
+JudgePrompt = Annotated[
+    str, AfterValidator(_judge_prompt), Says("text with {question} and {answer} in it")
+]
 Pattern = Annotated[str, AfterValidator(_pattern), Says("a regular expression of Python")]
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 PriceUsd = Annotated[float, Field(ge=0, allow_inf_nan=False)]

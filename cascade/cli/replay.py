@@ -1,0 +1,329 @@
+"""`cascade replay`: what a policy, or a whole frontier, would have done on a log."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from cascade.errors import ConfigError
+from cascade.explain import format_usd
+
+from .logged import logged_actions
+from .prices import read_prices
+from .tables import Logs, PricesOption, ReadLog, load_scorer, names_of, read_log, tell
+
+if TYPE_CHECKING:
+    from cascade.policy import Policy
+    from cascade.replay.summary import Point, Summary
+    from scorers.artifact import Artifact
+
+__all__ = ["replay_command"]
+
+
+class _Given(msgspec.Struct):
+    """A policy file or a frontier file, read."""
+
+    policies: list[Any]
+    mappings: list[dict[str, Any]]
+    whole: bool
+    scorer: str | None
+    strongest: str | None
+
+
+def replay_command(
+    logs: Annotated[list[Path], Logs],
+    policy: Annotated[
+        Path,
+        typer.Option(help="Policy file (YAML), or a whole frontier (JSON) that `tune` wrote."),
+    ],
+    scorer: Annotated[
+        Path | None, typer.Option(help="Directory of the scorer that the policy was tuned with.")
+    ] = None,
+    models: Annotated[
+        str | None, typer.Option(help="Models, separated by commas. Absent: the scorer's.")
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="Replay this split. Absent: `test` if there is one, else all rows."),
+    ] = None,
+    prices: Annotated[Path | None, PricesOption] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Replay a policy on logged traffic: quality, cost, saving, calls per rung, with intervals.
+
+    Example: cascade replay traffic.jsonl.gz --scorer scorers/support --policy tuned.yaml --split test
+    """
+    from cascade.replay.search import strongest
+    from cascade.replay.summary import summarise, summarise_frontier
+
+    given = _read_policies(policy)
+    artifact = load_scorer(scorer, names_of(models))
+    if artifact is not None and given.scorer not in (None, artifact.version):
+        raise ConfigError(
+            f"{policy} was tuned with the scorer {given.scorer}; {scorer} is {artifact.version}"
+        )
+    read = read_log(
+        logs,
+        artifact,
+        models=names_of(models),
+        splits=["test", None] if split is None else [split],
+        prices=read_prices(prices),
+    )
+    _check_models(policy, given, read)
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    tell(console, read)
+    table = read.table
+    top = given.strongest if given.strongest in table.models else table.models[strongest(table)]
+    try:
+        if given.whole:
+            points, told = summarise_frontier(given.policies, table, top)
+        else:
+            points, told = [], {"lift": None, "saving_at": None, "aiq": None}
+            summary = summarise(given.policies[0], table, top)
+    except ValueError as exc:
+        raise ConfigError(f"{policy}: {exc}") from exc
+    if given.whole:
+        summary = _closest(points, top)
+    report = _as_json(summary, read, artifact, told)
+    report["estimate"] = None if given.whole else _estimate(logs, given.policies[0], read)
+    if given.whole:
+        where = {id(p): mapping for p, mapping in zip(given.policies, given.mappings, strict=True)}
+        report["points"] = [
+            {
+                "policy": where[id(point.policy)],
+                "quality": _number(point.summary.quality),
+                "cost_usd": _number(point.summary.cost),
+                "calls": _counts(point.summary),
+            }
+            for point in points
+        ]
+    if json:
+        print(msgspec.json.encode(report).decode())
+        return
+    _print(summary, points, report, read)
+
+
+def _read_policies(path: Path) -> _Given:
+    from cascade.config import load_policy_file, policy_from_mapping
+
+    if path.suffix != ".json":
+        table = load_policy_file(path)
+        return _Given(
+            policies=[_made(table, path)],
+            mappings=[],
+            whole=False,
+            scorer=getattr(table, "scorer", None),
+            strongest=_strongest(table.provenance),
+        )
+    try:
+        data = msgspec.json.decode(path.read_bytes())
+    except FileNotFoundError as exc:
+        raise ConfigError(f"{path}: no such file") from exc
+    except (OSError, msgspec.DecodeError) as exc:
+        raise ConfigError(f"{path} is not JSON ({exc})") from exc
+    if not isinstance(data, dict) or data.get("kind") != "cascade frontier":
+        raise ConfigError(f"{path} is no frontier; `cascade tune --frontier` writes one")
+    mappings = [point["policy"] for point in data.get("points", ())]
+    if not mappings:
+        raise ConfigError(f"{path} holds no policy")
+    return _Given(
+        policies=[
+            _made(policy_from_mapping(mapping, file=str(path)), path) for mapping in mappings
+        ],
+        mappings=mappings,
+        whole=True,
+        scorer=data.get("scorer"),
+        strongest=_strongest(data.get("provenance") or {}),
+    )
+
+
+def _made(table: Any, path: Path) -> Policy:
+    """Return the policy that a table of the configuration stands for."""
+    if not hasattr(table, "to_policy"):
+        raise ConfigError(f"{path}: a policy of your own cannot be replayed over columns")
+    try:
+        made: Policy = table.to_policy()
+    except ValueError as exc:
+        raise ConfigError(f"{path}: {exc}") from exc
+    return made
+
+
+def _strongest(provenance: Mapping[str, Any]) -> str | None:
+    named = provenance.get("strongest")
+    return named if isinstance(named, str) else None
+
+
+def _check_models(path: Path, given: _Given, read: ReadLog) -> None:
+    for policy in given.policies:
+        named = getattr(policy, "models", None) or tuple(getattr(policy, "accept", ()))
+        missing = [model for model in named if model not in read.table.models]
+        if missing:
+            raise ConfigError(
+                f"{path} names {', '.join(missing)}; allowed: {', '.join(read.table.models)}"
+            )
+
+
+def _closest(points: list[Point], top: str) -> Summary:
+    """Return the cheapest point that keeps the strongest model's quality, or else the best one."""
+    able = [p.summary for p in points if p.summary.quality >= p.summary.strongest_quality - 1e-12]
+    if able:
+        return min(able, key=lambda s: s.cost)
+    return max((p.summary for p in points), key=lambda s: s.quality)
+
+
+def _as_json(
+    summary: Summary, read: ReadLog, artifact: Artifact | None, told: Mapping[str, Any]
+) -> dict[str, Any]:
+    share = summary.calls.get(summary.strongest)
+    return {
+        "n": summary.n,
+        "quality": _number(summary.quality),
+        "quality_ci": [_number(x) for x in summary.quality_ci],
+        "cost_usd": _number(summary.cost),
+        "strongest": summary.strongest,
+        "quality_of_strongest": _number(summary.strongest_quality),
+        "quality_gap_ci": None if summary.gap_ci is None else list(summary.gap_ci),
+        "cost_of_strongest_usd": _number(summary.strongest_cost),
+        "saving": summary.saving,
+        "saving_ci": None if summary.saving_ci is None else list(summary.saving_ci),
+        "calls": _counts(summary),
+        "strong_share": None if share is None else _number(share),
+        "lift": told["lift"],
+        "saving_at": told["saving_at"],
+        "cache_hits": 0,
+        "unknown": summary.unknown,
+        "quality_bounds": [summary.bounds.low, summary.bounds.high],
+        "latency_s": None
+        if summary.latency is None
+        else dict(zip(("mean", "p50", "p95"), summary.latency, strict=True)),
+        **_pair(read, artifact),
+        "aiq": summary.aiq if told["aiq"] is None else told["aiq"],
+        "split": read.split,
+    }
+
+
+def _estimate(logs: list[Path], policy: Policy, read: ReadLog) -> dict[str, Any] | None:
+    """Return off-policy estimates where the log's decisions were left to chance; never mixed with the rest."""
+    from cascade.replay.holes import estimate, steps_of
+    from cascade.replay.walks import replay_policy
+
+    logged = logged_actions(logs, read.table)
+    if logged is None:
+        return None
+    found = estimate(steps_of(replay_policy(policy, read.table), read.table, logged))
+    return {
+        "effective": found.effective,
+        "ips": found.ips,
+        "snips": found.snips,
+        "doubly_robust": found.doubly_robust,
+        "interval": None if found.interval is None else list(found.interval),
+        "refused": found.refused,
+    }
+
+
+def _counts(summary: Summary) -> dict[str, int]:
+    return {model: round(share * summary.n) for model, share in summary.calls.items() if summary.n}
+
+
+def _pair(read: ReadLog, artifact: Artifact | None) -> dict[str, float | None]:
+    """Return APGR and CPT of the scorer on a pair of models, best of the two answers kept."""
+    import numpy as np
+
+    from cascade.replay.metrics import deferral
+
+    absent = {"apgr": None, "cpt50": None, "cpt80": None}
+    table = read.table
+    rows = np.flatnonzero(table.complete)
+    if len(table.models) != 2 or table.q is None or artifact is None or not len(rows):
+        return dict(absent)
+    score, q = table.score[rows].astype(np.float64), table.q[:, rows].astype(np.float64)
+    weak, strong = (0, 1) if score[:, 1].mean() >= score[:, 0].mean() else (1, 0)
+    value = artifact.model.value_of_escalating(q, weak, strong)
+    kept = np.where(artifact.model.keep_weak(q, weak, strong), score[:, weak], score[:, strong])
+    found = deferral(value, score[:, weak], score[:, strong], kept)
+    return {
+        "apgr": _number(found.apgr),
+        "cpt50": _number(found.cpt50),
+        "cpt80": _number(found.cpt80),
+    }
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _print(summary: Summary, points: list[Point], report: dict[str, Any], read: ReadLog) -> None:
+    console = Console()
+    console = Console(width=console.width if console.is_terminal else 220, highlight=False)
+    low, high = summary.quality_ci
+    where = f"split {read.split}" if read.split else "all rows"
+    console.print(
+        f"{summary.n:,} requests answered from the log ({where}), {summary.unknown:,} unknown"
+    )
+    if points:
+        table = RichTable(box=None, pad_edge=False, header_style="bold")
+        for name in ("cost", "quality", "95 %", "saving"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("policy", no_wrap=True)
+        for point in points:
+            one = point.summary
+            table.add_row(
+                format_usd(one.cost),
+                f"{one.quality:.4f}",
+                f"{one.quality_ci[0]:.4f}–{one.quality_ci[1]:.4f}",
+                "-" if one.saving is None else f"{one.saving:.1%}",
+                escape(point.policy.version),
+            )
+        console.print(table)
+        if report["lift"] is not None:
+            saved = ", ".join(f"{v:.1%} at {float(k):.0%}" for k, v in report["saving_at"].items())
+            console.print(
+                f"lift over the random mix of single models {report['lift']:+.2f} points; "
+                f"saved at the strongest model's quality: {saved}"
+            )
+        console.print("the cheapest point that keeps the strongest model's quality, or the best:")
+    console.print(f"quality   {summary.quality:.4f}  [{low:.4f}, {high:.4f}]")
+    if summary.unknown:
+        console.print(
+            f"          between {summary.bounds.low:.4f} and {summary.bounds.high:.4f} over all "
+            "requests, unknown ones counted as wrong and as right"
+        )
+    told = report["estimate"]
+    if told is not None and told["refused"]:
+        console.print(f"          no estimate from chance: {escape(told['refused'])}")
+    elif told is not None:
+        best = told["snips"] if told["doubly_robust"] is None else told["doubly_robust"]
+        a, b = told["interval"]
+        console.print(
+            f"          estimated from decisions left to chance: {best:.4f}  [{a:.4f}, {b:.4f}], "
+            f"effective sample size {told['effective']:.0f}"
+        )
+    console.print(f"cost      {format_usd(summary.cost)} a request")
+    console.print(
+        f"strongest {escape(summary.strongest)}: quality {summary.strongest_quality:.4f}, "
+        f"{format_usd(summary.strongest_cost)} a request"
+    )
+    if summary.saving is not None and summary.saving_ci is not None:
+        a, b = summary.saving_ci
+        console.print(f"saving    {summary.saving:.1%}  [{a:.1%}, {b:.1%}]")
+    if summary.gap_ci is not None:
+        a, b = summary.gap_ci
+        gap = summary.quality - summary.strongest_quality
+        console.print(f"gap       {gap:+.4f}  [{a:+.4f}, {b:+.4f}] against the strongest, paired")
+    calls = ", ".join(f"{model} {share:.1%}" for model, share in summary.calls.items())
+    console.print(f"calls     {escape(calls)}")
+    if summary.latency is not None:
+        mean, median, late = summary.latency
+        console.print(f"latency   mean {mean:.2f} s, median {median:.2f} s, p95 {late:.2f} s")
+    if report["apgr"] is not None:
+        console.print(
+            f"pair      APGR {report['apgr']:.3f}, CPT50 {report['cpt50']}, CPT80 {report['cpt80']}"
+        )

@@ -1,0 +1,209 @@
+"""Logs and a scorer as a table for tuning and replay; what could not be used is counted and told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from cascade.errors import ConfigError
+from cascade.traffic_log import TrafficLog
+
+from .prices import PriceList
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from cascade.replay.table import Table
+    from scorers.artifact import Artifact
+    from scorers.dataset import Dataset
+
+__all__ = ["Logs", "PricesOption", "ReadLog", "load_scorer", "names_of", "read_log", "tell"]
+
+Logs = typer.Argument(
+    help="Traffic logs and decision logs (.jsonl, .jsonl.gz, .parquet), or folders of them.",
+    metavar="LOG…",
+)
+PricesOption = typer.Option(
+    help='JSON {model: {"input": USD per million tokens, "output": …}}; wins over the catalogue. '
+    "`cost_usd` in the log wins over both."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadLog:
+    """A log as a table.
+
+    Attributes:
+        table: The table.
+        trained_on: Whether the scorer was trained on the row; its forecasts are out of fold there.
+            Shape (n,).
+        digest: Of the rows.
+        split: The split that was read; "" for rows of ``train`` and rows without a split.
+        rows_in_log: Rows that could have been used; more than the table's when they were sampled.
+        told: What was left out, in words.
+        prompts: Of the rows. Length n.
+        answers: Text of each model's answer, in the order of the table's columns; None where the
+            log holds none. Length n.
+    """
+
+    table: Table
+    trained_on: NDArray[np.bool_]
+    digest: str
+    split: str
+    rows_in_log: int
+    told: tuple[str, ...]
+    prompts: Sequence[str]
+    answers: Sequence[Sequence[str | None]]
+
+
+def names_of(given: str | None) -> tuple[str, ...] | None:
+    """Return the models that an option names, separated by commas; None when it is absent.
+
+    Raises:
+        ConfigError: It is empty, or names one twice.
+    """
+    if given is None:
+        return None
+    names = tuple(name.strip() for name in given.split(",") if name.strip())
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(f"--models {given!r:.200}: give each model once, separated by commas")
+    return names
+
+
+def load_scorer(path: Path | None, models: Sequence[str] | None) -> Artifact | None:
+    """Return the scorer, checked against the models that are wanted; None without one."""
+    if path is None:
+        return None
+    from scorers import artifact
+
+    return artifact.load(path, models)
+
+
+def read_log(
+    logs: Sequence[Path],
+    scorer: Artifact | None,
+    *,
+    models: Sequence[str] | None,
+    splits: Sequence[str | None],
+    prices: PriceList,
+    seed: int = 0,
+) -> ReadLog:
+    """Read logs into a table.
+
+    Args:
+        logs: Files or folders.
+        scorer: Gives the forecasts; None: the table has none.
+        models: The columns; None: the scorer's models, or all of the log's.
+        splits: Tried in order until one has rows; None stands for rows of ``train`` and rows
+            without a split.
+        prices: Of the models, where the log does not say what was paid.
+        seed: Of the sample of a very long log.
+
+    Raises:
+        ConfigError: No row can be used, a model is not in the log, or one has no price.
+        LogError: A log cannot be read.
+    """
+    import numpy as np
+
+    from cascade.replay.table import make_table
+    from scorers.dataset import collect
+
+    log = TrafficLog(paths=list(logs))
+    wanted = models if scorer is None else scorer.models
+    for split in splits:
+        found = collect(log, split=split, models=wanted, price=prices.cost, seed=seed)
+        if len(found):
+            break
+    else:
+        told = ", ".join(
+            f"{s or '(none)'}: {n:,} rows" for s, n in sorted(found.known_splits.items())
+        )
+        left = "; ".join(f"{n:,} rows: {why}" for why, n in found.left_out.items())
+        raise ConfigError(
+            f"no row of the log can be used (splits: {told or 'none'}; {left or 'empty'})"
+        )
+    names = tuple(wanted or found.models)
+    missing = [name for name in names if name not in found.models]
+    if missing:
+        raise ConfigError(f"not in the log: {', '.join(missing)}; it has {', '.join(found.models)}")
+    data = found.dataset(names, p_true=scorer is not None and scorer.uses_p_true)
+    _check_prices(data, names)
+    rows = np.arange(len(data))
+    q, trained_on = None, np.zeros(len(rows), dtype=np.bool_)
+    if scorer is not None:
+        q, trained_on = scorer.scores(data, rows)
+    latency = data.latency_s if np.isfinite(data.latency_s).any() else None
+    table = make_table(
+        models=names,
+        ids=[_id(data, i) for i in range(len(data))],
+        score=data.score,
+        cost=data.cost,
+        latency=latency,
+        q=q,
+        same=data.blocks.same,
+        known=data.answered | np.isfinite(data.score),
+    )
+    if models is not None and tuple(models) != names:
+        table = table.only(models)
+    return ReadLog(
+        table=table,
+        trained_on=trained_on,
+        digest=data.digest,
+        split=split or "",
+        rows_in_log=data.seen,
+        told=tuple(_told(log, data, table)),
+        prompts=data.prompts,
+        answers=data.only(table.models).blocks.texts,
+    )
+
+
+def tell(console: Console, read: ReadLog) -> None:
+    """Print what was left out."""
+    for line in read.told:
+        console.print(f"[yellow]{escape(line)}[/]")
+
+
+def _id(data: Dataset, row: int) -> str:
+    # A row without an id is known by the digest of its prompt.
+    key: Any = data.keys[row]
+    return data.ids[row] or str(key.decode())
+
+
+def _check_prices(data: Dataset, names: Sequence[str]) -> None:
+    import numpy as np
+
+    there = data.answered | np.isfinite(data.score)
+    unpriced = [
+        name
+        for j, name in enumerate(names)
+        if there[:, j].any() and not np.isfinite(data.cost[there[:, j], j]).any()
+    ]
+    if unpriced:
+        raise ConfigError(
+            f"no price is known for {', '.join(unpriced)}; give --prices FILE, or `cost_usd` in the log"
+        )
+
+
+def _told(log: TrafficLog, data: Dataset, table: Table) -> list[str]:
+    told = [
+        f"skipped {count:,} rows: {reason}; the first: {log.first_skipped[reason]}"
+        for reason, count in log.skipped.most_common()
+    ]
+    told += [
+        f"left out {count:,} rows: {why}"
+        for why, count in data.left_out.items()
+        if not why.startswith("split")
+    ]
+    if data.seen > len(data):
+        told.append(f"{data.seen:,} rows in the log; {len(data):,} of them drawn at random")
+    holes = table.n - int(table.complete.sum())
+    if holes:
+        told.append(f"{holes:,} rows lack the answer, score or cost of some model")
+    return told

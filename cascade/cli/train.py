@@ -1,0 +1,329 @@
+"""`cascade train`: fits, calibrates and saves a scorer, and says what it is worth."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from cascade.clock import SystemClock
+from cascade.errors import ScorerError
+from cascade.explain import format_usd
+from cascade.traffic_log import TrafficLog
+
+from .prices import PriceList, read_prices
+
+if TYPE_CHECKING:
+    from scorers.dataset import Collected
+    from scorers.report import Report
+    from scorers.training import Trained
+
+__all__ = ["train_command"]
+
+
+def train_command(
+    logs: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Traffic logs and decision logs (.jsonl, .jsonl.gz, .parquet), or folders of them.",
+            metavar="LOG…",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Directory for the scorer.")],
+    models: Annotated[
+        str | None,
+        typer.Option(
+            help="The ladder, cheapest first, separated by commas. Absent: the log's models, or, of "
+            "more than five, three to five on the hull of price and quality."
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="Train on this split. Absent: rows of `train` and rows without a split."),
+    ] = None,
+    report_split: Annotated[
+        str | None,
+        typer.Option(help="Measure on this split. Absent: on the training rows, out of fold."),
+    ] = None,
+    prices: Annotated[
+        Path | None,
+        typer.Option(
+            help='JSON {model: {"input": USD per million tokens, "output": …}}; wins over the '
+            "catalogue. `cost_usd` in the log wins over both."
+        ),
+    ] = None,
+    p_true: Annotated[
+        bool,
+        typer.Option(
+            "--p-true", help="Use the logged `p_true`; only if live answers will have it too."
+        ),
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed and rows: same scorer.")] = 0,
+    sample: Annotated[
+        int, typer.Option(min=25, help="Rows kept of a longer log, at random.")
+    ] = 120_000,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print the features that matter most.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Train a scorer on what models answered and how right they were.
+
+    Example: cascade train traffic.jsonl.gz -o scorers/support
+    """
+    from scorers.artifact import check_target
+    from scorers.dataset import TrainingFailed
+    from scorers.training import choose_models, train
+
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    wanted = None if models is None else _names(models)
+    price_list = read_prices(prices)
+    check_target(output)  # now, and not after minutes of training
+    log = TrafficLog(paths=logs)
+    try:
+        with _progress(console) as tell:
+            found = _collect(log, split, wanted, price_list, sample, seed, tell)
+            _check_split(found, split, "--split")
+            choice = choose_models(found, wanted)
+            held_out = None
+            if report_split is not None:
+                other = _collect(log, report_split, choice.models, price_list, sample, seed, tell)
+                _check_split(other, report_split, "--report-split")
+                held_out = (report_split, other)
+            trained = train(
+                found,
+                choice.models,
+                seed=seed,
+                split=split,
+                prices=price_list.table(choice.models),
+                p_true=p_true,
+                held_out=held_out,
+                progress=tell,
+            )
+    except TrainingFailed as exc:
+        _tell_skipped(console, log)
+        console.print(f"[bold red]error:[/] {escape(str(exc))}")
+        raise typer.Exit(1) from exc
+    version = trained.save(output, created=SystemClock().now_iso())
+    _tell_skipped(console, log)
+    for line in (*choice.told, *_tell_sampling(trained)):
+        console.print(escape(line))
+    if json:
+        print(msgspec.json.encode(_as_json(trained, version, output, log, explain)).decode())
+        return
+    _print(trained, version, output, explain)
+
+
+def _names(given: str) -> list[str]:
+    names = [name.strip() for name in given.split(",") if name.strip()]
+    if not names:
+        raise ScorerError("--models is empty; give names separated by commas")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ScorerError(f"--models names {', '.join(twice)} twice")
+    return names
+
+
+_Tell = Callable[[float, str], None]
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[_Tell]:
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as progress:
+        task = progress.add_task("reading the log", total=1.0)
+        last = ["", 0]
+
+        def tell(share: float, what: str) -> None:
+            progress.update(task, completed=share, description=what)
+            tenth = int(share * 5)
+            if not console.is_terminal and [what, tenth] != last and tenth != last[1]:
+                console.print(f"{share:4.0%} {what}")  # a pipe gets a line a fifth
+            last[:] = [what, tenth]
+
+        yield tell
+
+
+def _collect(
+    log: TrafficLog,
+    split: str | None,
+    models: list[str] | tuple[str, ...] | None,
+    prices: PriceList,
+    sample: int,
+    seed: int,
+    tell: _Tell,
+) -> Collected:
+    from scorers.dataset import collect
+
+    def rows() -> Iterator[Any]:
+        for row in log:
+            if log.rows % 1_000 == 0:
+                tell(0.0, f"reading the log: {log.rows:,} rows")
+            yield row
+
+    return collect(rows(), split=split, models=models, price=prices.cost, limit=sample, seed=seed)
+
+
+def _check_split(found: Collected, split: str | None, option: str) -> None:
+    known = found.known_splits
+    if not known or (split in known if split is not None else known.keys() & {"train", ""}):
+        return
+    names = ", ".join(f"{name or '(none)'}: {n:,} rows" for name, n in sorted(known.items()))
+    asked = "train" if split is None else split
+    raise ScorerError(f"{option}: no row is of split {asked!r}; the log has {names}")
+
+
+def _tell_skipped(console: Console, log: TrafficLog) -> None:
+    for reason, count in log.skipped.most_common():
+        first = escape(log.first_skipped[reason])
+        console.print(f"[yellow]skipped {count:,} rows:[/] {escape(reason)}; the first: {first}")
+
+
+def _tell_sampling(trained: Trained) -> list[str]:
+    data, n = trained.dataset, trained.model.n
+    told = [
+        f"left out {count:,} rows: {why}"
+        for why, count in data.left_out.items()
+        if why[:5] != "split"
+    ]
+    if data.seen > len(data):
+        told.append(f"{data.seen:,} rows in the log; {len(data):,} of them drawn at random")
+    complete = len(data.complete())
+    if complete < len(data):
+        told.append(f"{len(data) - complete:,} rows lack a score of some model and were left out")
+    if complete > n:
+        told.append(f"fitted on {n:,} of {complete:,} rows, drawn at random")
+    return told
+
+
+def _as_json(
+    trained: Trained, version: str, output: Path, log: TrafficLog, explain: bool
+) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "scorer": str(output),
+        "version": version,
+        "models": list(trained.model.models),
+        "rows": trained.model.n,
+        "skipped": dict(log.skipped),
+        "left_out": dict(trained.dataset.left_out),
+        **trained.report.as_json(),
+    }
+    told["models"] = [
+        {**model, "mean_cost_usd": fact["mean_cost_usd"]}
+        for model, fact in zip(told["models"], trained.facts["models"], strict=True)
+    ]
+    if explain:
+        told["features"] = [
+            {"model": f.model, "feature": f.feature, "gain": f.gain, "shap": f.shap}
+            for f in trained.explain()
+        ]
+    return told
+
+
+def _print(trained: Trained, version: str, output: Path, explain: bool) -> None:
+    report = trained.report
+    console = Console()
+    # Into a file or a pipe the tables are as wide as they need to be.
+    console = Console(width=console.width if console.is_terminal else 200, highlight=False)
+    console.print(f"P(right | prompt, own answer) on {escape(report.held_out)}")
+    console.print(_scores(trained))
+    console.print()
+    console.print("Against simpler scorers: AUROC / Brier on the same rows")
+    console.print(_against(report))
+    console.print()
+    console.print("Reliability: what was said → what was right, before and after calibration")
+    console.print(_reliability(report))
+    if explain:
+        console.print()
+        console.print(_features(trained))
+    console.print()
+    mark = "bold" if all(m.separates for m in report.models) else "bold yellow"
+    console.print(f"[{mark}]{escape(report.verdict)}[/]")
+    console.print(escape(report.stage))
+    console.print(escape(report.next_labels))
+    console.print(f"saved {escape(str(output))} ({escape(version)})")
+    sys.stdout.flush()
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
+    return table
+
+
+def _scores(trained: Trained) -> Table:
+    table = _table(
+        "model", "cost", "n", "right", "AUROC", "95 %", "Brier", "(before)", "ECE", "(before)"
+    )
+    for model, fact in zip(trained.report.models, trained.facts["models"], strict=True):
+        low_high = model.auroc_interval
+        table.add_row(
+            model.name,
+            format_usd(fact["mean_cost_usd"]),
+            f"{model.n:,}",
+            f"{model.base_rate:.3f}",
+            _number(model.auroc),
+            "-" if low_high is None else f"{low_high[0]:.3f}–{low_high[1]:.3f}",
+            f"{model.brier:.3f}",
+            f"{model.brier_before:.3f}",
+            f"{model.ece:.3f}",
+            f"{model.ece_before:.3f}",
+        )
+    return table
+
+
+def _against(report: Report) -> Table:
+    names = list(report.models[0].baselines)
+    table = _table("model", "this scorer", *names)
+    for model in report.models:
+        cells = [
+            f"{_number(model.baselines[n].auroc)} / {_number(model.baselines[n].brier)}"
+            for n in names
+        ]
+        table.add_row(model.name, f"{_number(model.auroc)} / {model.brier:.3f}", *cells)
+    return table
+
+
+def _reliability(report: Report) -> Table:
+    most = max(len(m.reliability) for m in report.models)
+    table = _table("model", "", *(str(i + 1) for i in range(most)))
+    for model in report.models:
+        for told, bins in (("before", model.reliability_before), ("after", model.reliability)):
+            cells = [f"{b.said:.2f} → {b.was:.2f}" for b in bins]
+            table.add_row(model.name if told == "before" else "", told, *cells)
+    return table
+
+
+def _features(trained: Trained) -> Table:
+    table = _table("model", "feature", "gain", "mean |SHAP|")
+    table.columns[1].justify = "left"
+    last = ""
+    found = trained.explain()
+    for one in found:
+        shown = one.model if one.model != last else ""
+        table.add_row(shown, one.feature, f"{one.gain:.1%}", f"{one.shap:.3f}")
+        last = one.model
+    if not found:
+        table.title = "no trees: below 150 rows only linear heads are fitted"
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

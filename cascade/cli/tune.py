@@ -1,0 +1,300 @@
+"""`cascade tune`: picks a policy on logged traffic and states what it promises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from cascade.clock import SystemClock
+from cascade.errors import ConfigError
+from cascade.explain import format_usd
+
+from .prices import read_prices
+from .tables import Logs, PricesOption, ReadLog, load_scorer, names_of, read_log, tell
+
+if TYPE_CHECKING:
+    from cascade.replay.search import Candidate
+    from cascade.replay.tune import Tuned
+    from scorers.artifact import Artifact
+
+__all__ = ["tune_command"]
+
+
+def tune_command(
+    logs: Annotated[list[Path], Logs],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The policy file to write.")],
+    scorer: Annotated[
+        Path | None,
+        typer.Option(
+            help="Directory of a trained scorer. Absent: only policies that need none are compared."
+        ),
+    ] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(help="Models to choose from, separated by commas. Absent: the scorer's."),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="Tune on this split. Absent: rows of `train` and rows without a split."),
+    ] = None,
+    quality: Annotated[
+        float | None,
+        typer.Option(
+            help="Keep at least this share of the strongest model's quality, at the least cost."
+        ),
+    ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(help="Spend at most this many US dollars a request, at the best quality."),
+    ] = None,
+    tradeoff: Annotated[
+        float | None,
+        typer.Option(help="US dollars that one right answer more is worth."),
+    ] = None,
+    confidence: Annotated[
+        float | None,
+        typer.Option(
+            help="Promise the quality with this confidence, tested on rows kept apart from the search."
+        ),
+    ] = None,
+    certify: Annotated[
+        list[Path] | None,
+        typer.Option(help="Logs to test the promise on, instead of a part of the rows."),
+    ] = None,
+    frontier: Annotated[
+        Path | None,
+        typer.Option(help="Write every policy on the hull of cost and quality to this JSON file."),
+    ] = None,
+    prices: Annotated[Path | None, PricesOption] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed and rows: same policy.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Pick the policy that keeps a quality at the least cost, or the best one for a cost.
+
+    Example: cascade tune traffic.jsonl.gz --scorer scorers/support --quality 0.95 --confidence 0.95 -o tuned.yaml
+    """
+    from cascade.replay.tune import Goal, tune
+
+    goal = Goal(quality=quality, budget_usd=budget, tradeoff_usd=tradeoff)
+    if confidence is not None and not 0.0 < confidence < 1.0:
+        raise ConfigError(f"--confidence {confidence:g} is not between 0 and 1")
+    if certify and confidence is None:
+        raise ConfigError("--certify needs --confidence")
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    wanted = names_of(models)
+    artifact = load_scorer(scorer, wanted)
+    price_list = read_prices(prices)
+    read = read_log(logs, artifact, models=wanted, splits=[split], prices=price_list, seed=seed)
+    apart = None
+    if certify:
+        chosen = wanted or read.table.models
+        apart = read_log(
+            certify, artifact, models=chosen, splits=[split, None, "test"], prices=price_list
+        )
+        _check_apart(read, apart)
+    tell(console, read)
+    tuned = tune(
+        read.table,
+        goal,
+        confidence=confidence,
+        certificate=None if apart is None else apart.table,
+        seed=seed,
+    )
+    told = _words(tuned, read if apart is None else apart)
+    _write(output, frontier, tuned, told, read, artifact, logs, goal)
+    if json:
+        print(msgspec.json.encode(_as_json(tuned, told)).decode())
+        return
+    _print(tuned, told, output)
+
+
+def _check_apart(read: ReadLog, apart: ReadLog) -> None:
+    """A promise on rows that were searched is none."""
+    shared = set(read.table.ids) & set(apart.table.ids)
+    if shared:
+        raise ConfigError(
+            f"--certify: {len(shared):,} of its {apart.table.n:,} rows are among the tuning rows"
+        )
+
+
+def _words(tuned: Tuned, tested: ReadLog) -> list[str]:
+    """Return the promise and the advice, line by line."""
+    lines = []
+    if tuned.promise is not None:
+        lines.append(tuned.promise.text)
+        if tuned.promise.certified and bool(tested.trained_on.any()):
+            lines.append(
+                "the scorer was trained on rows of this log: its scores of them are out of fold, but "
+                "its calibration has seen them; --certify with rows it never saw promises strictly"
+            )
+    return [*lines, *tuned.advice]
+
+
+def _write(
+    output: Path,
+    frontier: Path | None,
+    tuned: Tuned,
+    told: list[str],
+    read: ReadLog,
+    artifact: Artifact | None,
+    logs: list[Path],
+    goal: Any,
+) -> None:
+    from cascade.replay.policy_file import policy_mapping, policy_yaml, write_whole
+
+    version = None if artifact is None else artifact.version
+    goals = {
+        "quality": goal.quality,
+        "budget_usd": goal.budget_usd,
+        "tradeoff_usd": goal.tradeoff_usd,
+    }
+    provenance = {
+        "tuned": SystemClock().now_iso(),
+        "logs": [str(path) for path in logs],
+        "log_digest": read.digest,
+        "split": read.split,
+        "scorer": version,
+        "goal": {name: value for name, value in goals.items() if value is not None},
+        "n": tuned.n,
+        "strongest": tuned.strongest,
+        "quality": tuned.chosen.quality,
+        "quality_ci": list(tuned.quality_ci),
+        "quality_of_strongest": tuned.strongest_quality,
+        "cost_usd": tuned.chosen.cost,
+        "saving": tuned.saving,
+        "promise": _promise(tuned),
+    }
+    head = [
+        f"{tuned.chosen.policy.version}: quality {tuned.chosen.quality:.4f}, "
+        f"{format_usd(tuned.chosen.cost)} a request on {tuned.n} tuning rows",
+        *told,
+    ]
+    text = policy_yaml(
+        tuned.chosen.policy, scorer=version, provenance=provenance, told="\n".join(head)
+    )
+    write_whole(output, text)
+    if frontier is not None:
+        whole = {
+            "kind": "cascade frontier",
+            "scorer": version,
+            "models": list(read.table.models),
+            "provenance": provenance,
+            "points": [
+                {
+                    "policy": policy_mapping(point.policy),
+                    "quality": point.quality,
+                    "cost_usd": point.cost,
+                }
+                for point in tuned.frontier
+            ],
+        }
+        encoded = msgspec.json.format(msgspec.json.encode(whole), indent=1).decode()
+        write_whole(frontier, encoded + "\n")
+
+
+def _promise(tuned: Tuned) -> dict[str, Any] | None:
+    promise = tuned.promise
+    if promise is None:
+        return None
+    return {
+        "certified": promise.certified,
+        "ratio": promise.ratio,
+        "confidence": promise.confidence,
+        "n": promise.n,
+        "more_rows": promise.more_rows,
+        "text": promise.text,
+    }
+
+
+def _as_json(tuned: Tuned, told: list[str]) -> dict[str, Any]:
+    from cascade.replay.policy_file import policy_mapping
+
+    return {
+        "policy": policy_mapping(tuned.chosen.policy),
+        "version": tuned.chosen.policy.version,
+        "n": tuned.n,
+        "tried": tuned.tried,
+        "quality": tuned.chosen.quality,
+        "quality_ci": list(tuned.quality_ci),
+        "cost_usd": tuned.chosen.cost,
+        "strongest": tuned.strongest,
+        "quality_of_strongest": tuned.strongest_quality,
+        "saving": tuned.saving,
+        "promise": _promise(tuned),
+        "frontier": [
+            {"policy": c.policy.version, "quality": c.quality, "cost_usd": c.cost}
+            for c in tuned.frontier
+        ],
+        "told": told,
+    }
+
+
+def _print(tuned: Tuned, told: list[str], output: Path) -> None:
+    console = Console()
+    console = Console(width=console.width if console.is_terminal else 220, highlight=False)
+    console.print(
+        f"Frontier on {tuned.n:,} tuning rows ({tuned.tried:,} policies compared); "
+        "chosen and reported on the same rows, so replay it on others"
+    )
+    table = RichTable(box=None, pad_edge=False, header_style="bold")
+    table.add_column("policy", no_wrap=True)
+    for name in ("cost", "quality", "of strongest", "saving"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    shown = sorted(
+        {c.policy.version: c for c in (*tuned.frontier, tuned.chosen)}.values(), key=_cost
+    )
+    top = max((c.cost for c in shown), default=0.0)
+    for one in shown:
+        saving = "-" if tuned.strongest_cost <= 0 else f"{1 - one.cost / tuned.strongest_cost:.1%}"
+        share = (
+            "-" if not tuned.strongest_quality else f"{one.quality / tuned.strongest_quality:.1%}"
+        )
+        bar = "█" * round(24 * one.cost / top) if top > 0 else ""
+        mark = "[bold green]" if one.policy.version == tuned.chosen.policy.version else "[default]"
+        table.add_row(
+            f"{mark}{escape(_name(one))}[/]",
+            format_usd(one.cost),
+            f"{one.quality:.4f}",
+            share,
+            saving,
+            f"{bar}{' ← chosen' if one.policy.version == tuned.chosen.policy.version else ''}",
+        )
+    console.print(table)
+    console.print(
+        f"strongest: {escape(tuned.strongest)}, quality {tuned.strongest_quality:.4f}, "
+        f"{format_usd(tuned.strongest_cost)} a request"
+    )
+    certified = tuned.promise is not None and tuned.promise.certified
+    for i, line in enumerate(told):
+        console.print(f"[{'bold' if certified and i == 0 else 'bold yellow'}]{escape(line)}[/]")
+    if tuned.promise is None:
+        console.print("no promise was asked for: --confidence 0.95 tests one on rows kept apart")
+    console.print(f"wrote {escape(str(output))}")
+
+
+def _cost(candidate: Candidate) -> float:
+    return candidate.cost
+
+
+def _name(candidate: Candidate) -> str:
+    from cascade.policies import Agreement, Chain, Fixed
+
+    policy = candidate.policy
+    if isinstance(policy, Fixed):
+        return f"always {policy.model}"
+    if isinstance(policy, Chain):
+        return " → ".join(
+            f"{m} ≥{t:g}" for m, t in zip(policy.models, (*policy.accept, 0), strict=True)
+        ).removesuffix(" ≥0")
+    if isinstance(policy, Agreement):
+        return f"{policy.models[0]} = {policy.models[1]}, else {policy.models[2]}"
+    worth = getattr(policy, "tradeoff_usd", None)
+    name = candidate.family.replace("_", " ")
+    return name if worth is None else f"{name}, {format_usd(worth)} a right answer"

@@ -1,0 +1,189 @@
+"""What a policy, or a whole frontier, did on a log: one summary with intervals and counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..policy import Policy
+from .holes import Bounds, bounds
+from .metrics import Curve, aiq, bootstrap, lift, saving, saving_at
+from .table import Table
+from .walks import Outcome, outcome, replay_policy
+
+__all__ = ["Point", "Summary", "summarise", "summarise_frontier"]
+
+LEVELS = (0.95, 0.99, 1.0)
+"""Shares of the strongest model's quality that savings are stated at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What one policy did.
+
+    Every mean is over the requests that the log can answer for: every call the policy would make
+    is in it and the answer kept is scored.
+
+    Attributes:
+        n: Requests that the log can answer for.
+        unknown: Requests it cannot.
+        quality: Mean score of the answers kept.
+        quality_ci: Its 95 % interval, paired bootstrap over requests.
+        cost: Mean US dollars a request.
+        strongest: The model everything is held against.
+        strongest_quality: Its mean score on the same requests; NaN where some lack it.
+        strongest_cost: Its mean cost there.
+        saving: 1 - cost / strongest's cost; None if that is free or unknown.
+        saving_ci: Its 95 % interval; None with `saving`.
+        gap_ci: 95 % interval of quality less the strongest model's; None when that is unknown.
+        calls: Share of requests in which each model was called.
+        latency: Mean, median and 95th percentile of seconds, calls one after the other; None if
+            not logged.
+        bounds: Mean quality over all requests with unknown ones counted as wrong, and as right.
+        aiq: Average quality over the cost range of the single models and this policy together.
+    """
+
+    n: int
+    unknown: int
+    quality: float
+    quality_ci: tuple[float, float]
+    cost: float
+    strongest: str
+    strongest_quality: float
+    strongest_cost: float
+    saving: float | None
+    saving_ci: tuple[float, float] | None
+    gap_ci: tuple[float, float] | None
+    calls: dict[str, float]
+    latency: tuple[float, float, float] | None
+    bounds: Bounds
+    aiq: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One policy of a frontier.
+
+    Attributes:
+        policy: The policy.
+        summary: What it did.
+    """
+
+    policy: Policy
+    summary: Summary
+
+
+def summarise(policy: Policy, table: Table, strongest: str, *, draws: int = 2_000) -> Summary:
+    """Replay one policy and return what it did.
+
+    Args:
+        policy: A built-in policy.
+        table: The log.
+        strongest: Model that was best on the tuning rows.
+        draws: Of the bootstrap.
+    """
+    done = outcome(replay_policy(policy, table), table)
+    known = np.isfinite(done.quality) & np.isfinite(done.cost)
+    rows = np.flatnonzero(known)
+    column = table.models.index(strongest)
+    quality, cost = done.quality[rows], done.cost[rows]
+    strong = table.score[rows, column].astype(np.float64)
+    dear = table.cost[rows, column].astype(np.float64)
+    paired = bool(len(rows)) and bool(np.isfinite(strong).all() and np.isfinite(dear).all())
+    numbers = np.stack([quality, cost, strong, dear], axis=1)
+    empty = (np.nan, np.nan)
+    quality_ci = _interval(numbers, lambda x: x[:, 0], draws) if len(rows) else empty
+    saved = saving(float(cost.mean()), float(dear.mean())) if paired else None
+    return Summary(
+        n=len(rows),
+        unknown=table.n - len(rows),
+        quality=_mean(quality),
+        quality_ci=quality_ci,
+        cost=_mean(cost),
+        strongest=strongest,
+        strongest_quality=_mean(strong),
+        strongest_cost=_mean(dear),
+        saving=saved,
+        saving_ci=None
+        if saved is None
+        else _interval(numbers, lambda x: 1.0 - x[:, 1] / x[:, 3], draws),
+        gap_ci=_interval(numbers, lambda x: x[:, 0] - x[:, 2], draws) if paired else None,
+        calls={
+            model: _mean((done.asked[rows] >> j & 1).astype(np.float64))
+            for j, model in enumerate(table.models)
+        },
+        latency=_latency(done, rows),
+        bounds=bounds(done),
+        aiq=_aiq_with_singles(quality, cost, table, rows),
+    )
+
+
+def summarise_frontier(
+    policies: Sequence[Policy], table: Table, strongest: str
+) -> tuple[list[Point], dict[str, Any]]:
+    """Replay a whole frontier; return its points and lift, savings and AIQ.
+
+    The last three are None where some request lacks the score or cost of a model.
+    """
+    points = [
+        Point(policy=policy, summary=summarise(policy, table, strongest, draws=400))
+        for policy in policies
+    ]
+    rows = np.flatnonzero(table.complete)
+    if len(rows) < table.n or not points:
+        return points, {"lift": None, "saving_at": None, "aiq": None}
+    column = table.models.index(strongest)
+    singles = Curve(
+        cost=table.cost.mean(axis=0, dtype=np.float64),
+        quality=table.score.mean(axis=0, dtype=np.float64),
+    )
+    points.sort(key=lambda point: point.summary.cost)
+    ours = Curve(
+        cost=np.array([p.summary.cost for p in points]),
+        quality=np.array([p.summary.quality for p in points]),
+    )
+    top = float(singles.cost[column]), float(singles.quality[column])
+    return points, {
+        "lift": lift(ours, singles, column),
+        "saving_at": {str(level): saving_at(level, ours, *top) for level in LEVELS},
+        "aiq": aiq(ours, float(singles.cost.min()), top[0]),
+    }
+
+
+def _interval(numbers: NDArray[np.float64], statistic: Any, draws: int) -> tuple[float, float]:
+    return bootstrap(numbers, statistic, draws=draws)
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def _latency(done: Outcome, rows: NDArray[np.intp]) -> tuple[float, float, float] | None:
+    if done.latency is None:
+        return None
+    seconds = done.latency[rows]
+    seconds = seconds[np.isfinite(seconds)]
+    if not len(seconds):
+        return None
+    return (
+        float(seconds.mean()),
+        float(np.quantile(seconds, 0.5)),
+        float(np.quantile(seconds, 0.95)),
+    )
+
+
+def _aiq_with_singles(
+    quality: NDArray[np.float64], cost: NDArray[np.float64], table: Table, rows: NDArray[np.intp]
+) -> float | None:
+    singles_cost = table.cost[rows].mean(axis=0, dtype=np.float64) if len(rows) else np.zeros(0)
+    singles = table.score[rows].mean(axis=0, dtype=np.float64) if len(rows) else np.zeros(0)
+    if not len(rows) or not (np.isfinite(singles).all() and np.isfinite(singles_cost).all()):
+        return None
+    both = Curve(
+        cost=np.append(singles_cost, cost.mean()), quality=np.append(singles, quality.mean())
+    )
+    return aiq(both, float(singles_cost.min()), float(singles_cost.max()))

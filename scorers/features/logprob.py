@@ -1,0 +1,149 @@
+"""Token log-probabilities to numbers. Absent stays NaN: nothing is invented for a provider that gives none."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import chain
+
+import numpy as np
+
+__all__ = ["LOGPROB_NAMES", "logprob_features"]
+
+MAX_TOKENS = 4_096
+"""Tokens read of a longer answer: its first ones."""
+
+_FLOOR, _CEILING = -1e5, 0.0  # what a provider writes beyond these is brought back to them
+_TOP_FLOOR = -50.0
+_TIE = 1e-6
+_HALF, _TENTH = math.log(0.5), math.log(0.1)
+_QUANTILES = (0.01, 0.05, 0.10, 0.25, 0.50, 0.75)
+
+_CHOSEN_NAMES = (
+    *("l_mean", "l_sum", "l_min", "l_sd", "l_first", "l_last", "l_first5", "l_last10"),
+    *(f"l_q{int(q * 100):02d}" for q in _QUANTILES),
+    *("l_below_half", "l_below_tenth", "l_uncertain_run", "l_min_at", "l_n"),
+)
+_TOP_NAMES = (
+    *("t_first_p1", "t_first_p2", "t_first_p3", "t_first_margin", "t_first_entropy"),
+    *("t_first_rest", "t_first_rank", "t_entropy_mean", "t_entropy_max", "t_margin_mean"),
+    *("t_margin_min", "t_not_top"),
+)
+LOGPROB_NAMES: tuple[str, ...] = (*_CHOSEN_NAMES, *_TOP_NAMES)
+
+_NO_CHOSEN = (math.nan,) * len(_CHOSEN_NAMES)
+_NO_TOP = (math.nan,) * len(_TOP_NAMES)
+
+
+def logprob_features(
+    logprobs: Sequence[float] | None, top: Sequence[Sequence[float]] | None
+) -> tuple[float, ...]:
+    """Return the values of ``LOGPROB_NAMES``; NaN for what the provider did not give.
+
+    Args:
+        logprobs: Natural-log probabilities of the chosen tokens, shape (t,), or None. Values
+            that are not finite are left out.
+        top: Log-probabilities of the best alternatives of each token, each in descending order,
+            ragged (t, <= 20), or None.
+
+    Source: methods 4.3; the quantile vector is Gupta 2024's, arXiv:2404.10136, section 4.
+    Cost: O(t log t), about 60 µs for 200 tokens with five alternatives each.
+    """
+    if not logprobs:
+        return (*_NO_CHOSEN, *_NO_TOP)
+    chosen = np.asarray(logprobs[:MAX_TOKENS], dtype=np.float64)
+    if not np.isfinite(chosen).all():
+        chosen = chosen[np.isfinite(chosen)]
+        if chosen.size == 0:
+            return (*_NO_CHOSEN, *_NO_TOP)
+    ordered: list[float] = np.sort(chosen).tolist()
+    if ordered[0] < _FLOOR or ordered[-1] > _CEILING:
+        chosen = np.clip(chosen, _FLOOR, _CEILING)
+        ordered = np.sort(chosen).tolist()
+    return (*_chosen_values(chosen, ordered), *(_top_values(chosen, top) if top else _NO_TOP))
+
+
+def _chosen_values(chosen: np.ndarray, ordered: list[float]) -> tuple[float, ...]:
+    """Return the values of ``_CHOSEN_NAMES``; ``ordered`` is ``chosen`` sorted."""
+    n = len(ordered)
+    total = float(chosen.sum())
+    mean = total / n
+    first = chosen[:5].tolist()
+    last = chosen[-10:].tolist()
+    below_half = bisect_left(ordered, _HALF)
+    return (
+        mean,
+        total,
+        ordered[0],
+        math.sqrt(max(0.0, float(chosen @ chosen) / n - mean * mean)),
+        first[0],
+        last[-1],
+        sum(first) / len(first),
+        sum(last) / len(last),
+        *[_quantile(ordered, q * (n - 1)) for q in _QUANTILES],
+        below_half / n,
+        bisect_left(ordered, _TENTH) / n,
+        float(_longest_run(np.flatnonzero(chosen < _HALF).tolist())) if below_half else 0.0,
+        int(chosen.argmin()) / n,
+        math.log1p(n),
+    )
+
+
+def _quantile(ordered: list[float], position: float) -> float:
+    """Return the value at a fractional position, interpolated linearly (numpy's default)."""
+    below = int(position)
+    value = ordered[below]
+    return value + (ordered[min(below + 1, len(ordered) - 1)] - value) * (position - below)
+
+
+def _longest_run(positions: list[int]) -> int:
+    """Return the length of the longest run of consecutive integers in an ascending list."""
+    best = run = 0
+    expected = -1
+    for position in positions:
+        run = run + 1 if position == expected else 1
+        expected = position + 1
+        best = max(best, run)
+    return best
+
+
+def _top_values(chosen: np.ndarray, top: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    """Return the values of ``_TOP_NAMES``; NaN with fewer than two alternatives."""
+    rows = top[:MAX_TOKENS]
+    widths = set(map(len, rows))
+    if 0 in widths:
+        rows = [row for row in rows if row]
+        widths.discard(0)
+        if not rows:
+            return _NO_TOP
+    k = min(widths)
+    if len(rows[0]) >= 2:
+        k = max(k, 2)  # later tokens with a single alternative are left out
+    if k < 2:
+        return _NO_TOP
+    if len(widths) > 1:
+        rows = [row[:k] for row in rows if len(row) >= k]
+    flat = np.fromiter(chain.from_iterable(rows), np.float64, len(rows) * k)
+    # no probability above 1; the least likely are as good as impossible
+    logs = np.minimum(np.maximum(flat, _TOP_FLOOR), 0.0).reshape(len(rows), k)
+    probabilities = np.exp(logs)
+    entropy = -np.einsum("ij,ij->i", probabilities, logs)
+    margin = probabilities[:, 0] - probabilities[:, 1]
+    first: list[float] = logs[0].tolist()
+    both = min(len(logs), len(chosen))
+    own = float(chosen[0]) + _TIE
+    return (
+        first[0],
+        first[1],
+        first[2] if k > 2 else math.nan,
+        first[0] - first[1],
+        float(entropy[0]),
+        max(0.0, 1.0 - float(probabilities[0].sum())),
+        float(sum([value > own for value in first])),
+        float(entropy.sum()) / len(rows),
+        float(entropy.max()),
+        float(margin.sum()) / len(rows),
+        float(margin.min()),
+        int(np.count_nonzero(logs[:both, 0] > chosen[:both] + _TIE)) / both,
+    )

@@ -1,0 +1,564 @@
+"""The fitted scorer of a ladder: P(model j is right) in every state, a state being who has answered.
+
+Up to two models: one judge for every (state, target), which were better there than anything shared.
+From three on: judges of the prompt and of each model's own answer, and one learner a target over
+all states on top of them (methods page, section 11, point 2). Averaged over two seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from cascade.errors import ScorerError
+
+from .calibrate import Calibration, fit_calibration
+from .dataset import Dataset, TrainingFailed
+from .evaluate import hull_value
+from .features import OWN_NAMES
+from .folds import fold_ids, prompt_groups
+from .heads import Blocks
+from .judges import FEW_ROWS, FOLDS, FOLDS_FEW, Judge, fit_judges, gain_trust
+from .states import StateInputs, StateModel, fit_states
+
+__all__ = [
+    "LEAST_ROWS",
+    "MAX_MODELS",
+    "SEEDS",
+    "LadderModel",
+    "Member",
+    "OutOfFold",
+    "fit_ladder",
+    "pick_models",
+]
+
+LEAST_ROWS = 25
+"""Rows with every score that a fit needs at least."""
+MAX_MODELS = 6
+"""A ladder of m models has 2^m states."""
+SEEDS = 2
+"""Fits with their own seed whose probabilities are averaged."""
+FIT_ROWS = 20_000
+"""Rows that heads are fitted on at most; the methods page saw no gain beyond some thousand."""
+STATE_ROWS = 400_000
+"""Rows times states that the second level is fitted on at most."""
+FOLDS_STATES_FEW = 8
+FEW_MODELS_ROWS = 600
+"""Below it a default ladder has three models: further ones are further chances to overfit."""
+_EXTRA = tuple(OWN_NAMES.index(c) for c in ("l_mean", "a_log_words", "e_wrong_share", "c_marked"))
+
+Progress = Callable[[float, str], None]
+"""Told the share of the work done, in [0, 1], and what is being done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """What was fitted with one seed.
+
+    Attributes:
+        judges: (target, answered models…) → P(target right | prompt, those answers).
+        states: The learner over all states of each target; empty for up to two models.
+    """
+
+    judges: Mapping[tuple[int, ...], Judge]
+    states: tuple[StateModel, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LadderModel:
+    """Scores of every state of a ladder. A state is a bit mask: bit j says that model j has answered.
+
+    Attributes:
+        models: The models, cheapest first. Length m.
+        readable: Whether the log held the texts of model j; without them its answer says nothing.
+        strength: Share of right answers of each model in training. Shape (m,).
+        trust: How much of P(next right)'s variation to believe, in [0.25, 1]; see `gain_trust`.
+        n: Rows it was fitted on.
+        members: One a seed; their probabilities are averaged.
+    """
+
+    models: tuple[str, ...]
+    readable: tuple[bool, ...]
+    strength: np.ndarray
+    trust: float
+    n: int
+    members: tuple[Member, ...]
+
+    def probabilities(
+        self, dataset: Dataset | Blocks, rows: np.ndarray, states: Sequence[int] | None = None
+    ) -> np.ndarray:
+        """Return P(model j is right | state) for these rows.
+
+        Args:
+            dataset: Whose models are `self.models`, in this order, or the blocks of one.
+            rows: Row numbers. Shape (n,).
+            states: The states to fill in; None for all. The others stay NaN.
+
+        Returns:
+            Shape (2^m, n, m), in [0, 1].
+
+        Raises:
+            ScorerError: The dataset has other models.
+        """
+        if isinstance(dataset, Dataset) and dataset.models != self.models:
+            raise ScorerError(
+                f"the scorer is for {', '.join(self.models)}; given: {', '.join(dataset.models)}"
+            )
+        b = dataset.blocks if isinstance(dataset, Dataset) else dataset
+        m = len(self.models)
+        q = np.full((1 << m, len(rows), m), np.nan)
+        wanted = range(1 << m) if states is None else states
+        for state in wanted:
+            q[state] = 0.0
+        for member in self.members:
+            parts = _Parts(member, b, rows, self)
+            for state in wanted:
+                q[state] += parts.at(state) / len(self.members)
+        return q
+
+    def own_scores(
+        self, dataset: Dataset | Blocks, rows: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return P(model j is right | prompt, own answer), and before calibration; each (n, m)."""
+        m = len(self.models)
+        q = self.probabilities(dataset, rows, [1 << j for j in range(m)])
+        own = np.stack([q[1 << j, :, j] for j in range(m)], axis=1)
+        b = dataset.blocks if isinstance(dataset, Dataset) else dataset
+        raw = np.zeros((len(rows), m))
+        for member in self.members:
+            parts = _Parts(member, b, rows, self)
+            for j in range(m):
+                raw[:, j] += parts.raw(j) / len(self.members)
+        return own, raw
+
+    def value_of_escalating(self, q: np.ndarray, weak: int, strong: int) -> np.ndarray:
+        """Return the expected gain of asking `strong` once `weak` has answered. Shape (n,)."""
+        known = q[1 << weak]
+        return np.asarray(self.trust * known[:, strong] - known[:, weak])
+
+    def keep_weak(self, q: np.ndarray, weak: int, strong: int) -> np.ndarray:
+        """Return whether `weak`'s answer is the better of two that were given. Shape (n,), bool.
+
+        While labels are few the strong answer is preferred by up to 0.1.
+        """
+        both = q[1 << weak | 1 << strong]
+        return np.asarray(both[:, weak] > both[:, strong] + 0.1 * (1.0 - self.trust))
+
+    def as_value(self) -> dict[str, Any]:
+        """Return it in the words of `codec.save_fitted`."""
+        return {
+            "models": list(self.models),
+            "readable": list(self.readable),
+            "strength": self.strength,
+            "trust": self.trust,
+            "n": self.n,
+            "members": [{"judges": dict(x.judges), "states": list(x.states)} for x in self.members],
+        }
+
+    @staticmethod
+    def from_value(value: Any) -> LadderModel:
+        """Return what `as_value` gave.
+
+        Raises:
+            ValueError: It does not hold together.
+        """
+        return _checked(value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutOfFold:
+    """Scores of the training rows by learners that did not see them.
+
+    Stack and calibration (a handful of numbers) did see them: for tuning and for a look, not for a
+    promise.
+
+    Attributes:
+        rows: Row numbers in the dataset. Shape (n,).
+        q: Shape (2^m, n, m).
+        raw: P(j right | prompt, own answer) before calibration. Shape (n, m).
+    """
+
+    rows: np.ndarray
+    q: np.ndarray
+    raw: np.ndarray
+
+
+def fit_ladder(
+    dataset: Dataset,
+    rows: np.ndarray,
+    models: Sequence[str],
+    seed: int = 0,
+    *,
+    seeds: int = SEEDS,
+    progress: Progress | None = None,
+) -> tuple[LadderModel, OutOfFold]:
+    """Fit the scorer of a ladder.
+
+    Args:
+        dataset: Holds the models.
+        rows: Rows to learn from; those on which a model has no score are left out, and beyond
+            `FIT_ROWS` a random sample of them is used.
+        models: The ladder, cheapest first; one to `MAX_MODELS`.
+        seed: The same seed and data give the same model.
+        seeds: Members to average; each costs as much again.
+        progress: Told how far it is.
+
+    Raises:
+        ScorerError: Too many models, or one that the dataset lacks.
+        TrainingFailed: Too few rows, or none of them tells right from wrong.
+    """
+    if not 1 <= len(models) <= MAX_MODELS or len(set(models)) != len(models):
+        raise ScorerError(
+            f"{len(models)} models given ({', '.join(models)}); "
+            f"a scorer takes 1 to {MAX_MODELS}, each once"
+        )
+    data = dataset.only(models)
+    b = data.blocks
+    rows = rows[np.isfinite(b.score[rows]).all(axis=1)]
+    if len(rows) < LEAST_ROWS:
+        raise TrainingFailed(
+            f"{len(rows)} rows have a score for every model of the ladder; "
+            f"training needs at least {LEAST_ROWS}"
+        )
+    rng = np.random.default_rng(seed)
+    if len(rows) > FIT_ROWS:
+        rows = np.sort(rng.permutation(rows)[:FIT_ROWS])
+    y = b.score[rows]
+    if not ((y >= 0.5).any(axis=0) & (y < 0.5).any(axis=0)).any():
+        raise TrainingFailed(
+            "every model is always right, or always wrong, on these rows: nothing to tell apart"
+        )
+    readable = tuple(
+        any(b.texts[i][j] is not None for i in rows.tolist()) for j in range(len(models))
+    )
+    groups = prompt_groups([b.prompts[i] for i in rows])
+    members, qs, raws = [], [], []
+    # One thread: BLAS loses more to its threads on matrices of this size than it gains, and sums
+    # in one order give the same bytes on every run.
+    with threadpool_limits(limits=1):
+        for k in range(seeds):
+            steps = _Steps(progress, k / seeds, 1.0 / seeds)
+            member, q, raw = _fit_member(b, rows, readable, groups, seed * seeds + k, steps)
+            members.append(member)
+            qs.append(q)
+            raws.append(raw)
+    model = LadderModel(
+        models=tuple(models),
+        readable=readable,
+        strength=y.mean(axis=0),
+        trust=gain_trust(len(rows)),
+        n=len(rows),
+        members=tuple(members),
+    )
+    return model, OutOfFold(rows=rows, q=np.mean(qs, axis=0), raw=np.mean(raws, axis=0))
+
+
+def pick_models(score: np.ndarray, cost: np.ndarray) -> list[int]:
+    """Return the default ladder of a log with many models, cheapest first: three to five of them.
+
+    The models on the hull of price and quality, up to the best; gaps are filled by those nearest
+    below the hull, and of more than five the ones that add least are dropped.
+
+    Args:
+        score: In [0, 1]; NaN is passed over. Shape (n, k).
+        cost: US dollars; NaN is passed over. Shape (n, k).
+    """
+    q, c = np.nanmean(score, axis=0), np.nanmean(cost, axis=0)
+    best = int(np.argmax(q))
+    affordable = [j for j in range(len(q)) if c[j] <= c[best] + 1e-15]
+    hull = hull_value(c[affordable], q[affordable], c)
+    on = [j for j in affordable if q[j] >= hull[j] - 1e-12]
+    least = 5 if len(score) >= FEW_MODELS_ROWS else 3
+    rest = sorted((j for j in affordable if j not in on), key=lambda j: float(hull[j] - q[j]))
+    on += rest[: max(0, min(least, len(affordable)) - len(on))]
+    while len(on) > 5:
+        cheapest = min(on, key=lambda j: float(c[j]))
+        inner = [j for j in on if j not in (best, cheapest)]
+        on.remove(min(inner, key=lambda j: float(q[j] - _without(j, on, c, q))))
+    return sorted(on, key=lambda j: (float(c[j]), j))
+
+
+def _without(j: int, on: Sequence[int], c: np.ndarray, q: np.ndarray) -> float:
+    rest = sorted((i for i in on if i != j), key=lambda i: float(c[i]))
+    return float(np.interp(c[j], c[rest], q[rest]))
+
+
+class _Parts:
+    """One member's scores of some rows; what states share is computed once."""
+
+    def __init__(self, member: Member, b: Blocks, rows: np.ndarray, ladder: LadderModel) -> None:
+        self._member = member
+        self._b = b
+        self._rows = rows
+        self._ladder = ladder
+        self._texts: dict[object, Any] = {}
+        self._known: dict[tuple[int, ...], np.ndarray] = {}
+
+    def at(self, state: int) -> np.ndarray:
+        """Return P(right) of every model in this state. Shape (n, m)."""
+        m = len(self._ladder.models)
+        answered = tuple(j for j in range(m) if state >> j & 1 and self._ladder.readable[j])
+        if not answered or not self._member.states:
+            return np.stack([self._judge((j, *answered)) for j in range(m)], axis=1)
+        inputs = self._inputs(answered)
+        seen = sum(1 << j for j in answered)
+        return np.stack([s.predict(inputs, seen) for s in self._member.states], axis=1)
+
+    def raw(self, j: int) -> np.ndarray:
+        """Return P(j right | prompt, own answer) before calibration. Shape (n,)."""
+        readable = self._ladder.readable[j]
+        p = self.at(1 << j)[:, j]
+        if self._member.states and readable:
+            return _before(self._member.states[j].calibration[1], p)
+        return _before(self._member.judges[(j, j) if readable else (j,)].stack.calibration, p)
+
+    def _judge(self, key: tuple[int, ...]) -> np.ndarray:
+        if key not in self._known:
+            judge = self._member.judges[key]
+            self._known[key] = judge.predict(self._b, self._rows, self._texts_of(key[1:]))
+        return self._known[key]
+
+    def _texts_of(self, answered: tuple[int, ...]) -> dict[object, Any]:
+        # A vocabulary over prompt + answer belongs to one answered set; the prompt's are shared.
+        found: dict[object, Any] = self._texts.setdefault(answered, {})
+        return found
+
+    def _inputs(self, answered: tuple[int, ...]) -> StateInputs:
+        m = len(self._ladder.models)
+        after = np.full((len(self._rows), m), np.nan)
+        for j in answered:
+            after[:, j] = self._judge((j, j))
+        before = np.stack([self._judge((j,)) for j in range(m)], axis=1)
+        return _state_inputs(self._b, self._rows, before, after, self._ladder.strength)
+
+
+def _state_inputs(
+    b: Blocks, rows: np.ndarray, before: np.ndarray, after: np.ndarray, strength: np.ndarray
+) -> StateInputs:
+    return StateInputs(
+        before=before,
+        after=after,
+        same=b.same[rows],
+        similar=b.similar[rows],
+        strength=strength,
+        extra=b.own[rows][:, :, list(_EXTRA)],
+    )
+
+
+@dataclass(slots=True)
+class _Steps:
+    """Tells the progress of one member."""
+
+    told: Progress | None
+    start: float
+    share: float
+    total: int = 1
+    done: int = 0
+
+    def step(self, what: str) -> None:
+        if self.told is not None:
+            self.told(self.start + self.share * self.done / self.total, what)
+        self.done += 1
+
+
+def _fit_member(
+    b: Blocks,
+    rows: np.ndarray,
+    readable: tuple[bool, ...],
+    groups: np.ndarray,
+    seed: int,
+    steps: _Steps,
+) -> tuple[Member, np.ndarray, np.ndarray]:
+    m = len(readable)
+    few = FOLDS_FEW if m <= 2 else FOLDS_STATES_FEW
+    folds = fold_ids(groups, FOLDS if len(rows) >= FEW_ROWS else few, seed)
+    if m <= 2 or not any(readable):
+        return _fit_pairwise(b, rows, readable, folds, seed, steps)
+    return _fit_states(b, rows, readable, folds, seed, steps)
+
+
+def _fit_pairwise(
+    b: Blocks,
+    rows: np.ndarray,
+    readable: tuple[bool, ...],
+    folds: np.ndarray,
+    seed: int,
+    steps: _Steps,
+) -> tuple[Member, np.ndarray, np.ndarray]:
+    """One judge for every target and every set of readable answers."""
+    m = len(readable)
+    sets = sorted({tuple(j for j in range(m) if s >> j & 1 and readable[j]) for s in range(1 << m)})
+    steps.total = len(sets)
+    judges: dict[tuple[int, ...], Judge] = {}
+    for answered in sets:
+        steps.step("judges")
+        questions = [(answered, j) for j in range(m)]
+        # Texts add nothing once both answers are compared (inner cross-validation).
+        fitted = fit_judges(b, rows, questions, seed=seed, text=len(answered) < 2, folds=folds)
+        judges |= {(j, *answered): judge for j, judge in enumerate(fitted)}
+    q = np.empty((1 << m, len(rows), m))
+    raw = np.empty((len(rows), m))
+    for state in range(1 << m):
+        answered = tuple(j for j in range(m) if state >> j & 1 and readable[j])
+        for j in range(m):
+            q[state, :, j] = judges[(j, *answered)].oof
+    for j in range(m):
+        own = judges[(j, j) if readable[j] else (j,)]
+        raw[:, j] = _before(own.stack.calibration, own.oof)
+    return Member(judges={k: _light(v) for k, v in judges.items()}, states=()), q, raw
+
+
+def _fit_states(
+    b: Blocks,
+    rows: np.ndarray,
+    readable: tuple[bool, ...],
+    folds: np.ndarray,
+    seed: int,
+    steps: _Steps,
+) -> tuple[Member, np.ndarray, np.ndarray]:
+    """Judges of the prompt and of each own answer, and a learner over states on their scores."""
+    n, m = len(rows), len(readable)
+    steps.total = 3 * m + 2
+    steps.step("judges of the prompt")
+    steps.done += 1
+    judges: dict[tuple[int, ...], Judge] = {}
+    fitted = fit_judges(b, rows, [((), j) for j in range(m)], seed=seed, folds=folds)
+    judges |= {(j,): judge for j, judge in enumerate(fitted)}
+    for j in range(m):
+        steps.step("judges of the answers")
+        steps.done += 1
+        if readable[j]:
+            judges[j, j] = fit_judges(b, rows, [((j,), j)], seed=seed, folds=folds)[0]
+    before = np.stack([judges[j,].oof for j in range(m)], axis=1)
+    after = np.full((n, m), np.nan)
+    for j in range(m):
+        if readable[j]:
+            after[:, j] = judges[j, j].oof
+    y = b.score[rows]
+    inputs = _state_inputs(b, rows, before, after, y.mean(axis=0))
+    q = np.empty((1 << m, n, m))
+    raw = np.empty((n, m))
+    seen = sum(1 << j for j in range(m) if readable[j])
+    learners = []
+    for j in range(m):
+        steps.step("states")
+        learner, every = _fit_target(inputs, y[:, j], j, folds, seed)
+        learners.append(learner)
+        for state in range(1, 1 << m):
+            known = state & seen
+            calibrate = learner.calibration[known >> j & 1]
+            q[state, :, j] = calibrate(every[known]) if known else before[:, j]
+        q[0, :, j] = before[:, j]
+        own = 1 << j & seen
+        raw[:, j] = every[own] if own else _before(judges[j,].stack.calibration, before[:, j])
+    member = Member(judges={k: _light(v) for k, v in judges.items()}, states=tuple(learners))
+    return member, q, raw
+
+
+def _fit_target(
+    inputs: StateInputs, y: np.ndarray, target: int, folds: np.ndarray, seed: int
+) -> tuple[StateModel, np.ndarray]:
+    """Return one target's learner and its out-of-fold scores before calibration, (2^m, n)."""
+    n, m = inputs.before.shape
+    most = max(1, STATE_ROWS // (1 << m))
+    rng = np.random.default_rng(seed)
+    raw = np.zeros((1 << m, n))
+    for k in range(int(folds.max()) + 1):
+        a, v = np.flatnonzero(folds != k), np.flatnonzero(folds == k)
+        if len(a) > most:
+            a = np.sort(rng.permutation(a)[:most])
+        learner = fit_states(inputs.take(a), y[a], target, seed=seed)
+        held = inputs.take(v)
+        for state in range(1, 1 << m):
+            raw[state, v] = learner.raw(held, state)
+    has = np.array([state >> target & 1 for state in range(1 << m)], bool)
+    calibrations = []
+    for inside in (False, True):
+        states = np.flatnonzero(has == inside)
+        states = states[states > 0]
+        scores = raw[states]
+        # A row is worth one label, however many states it is seen in.
+        weight = np.full(scores.size, 1.0 / len(states))
+        calibrations.append(fit_calibration(scores.ravel(), np.tile(y, len(states)), weight))
+    rows = np.arange(n)
+    if n > most:
+        rows = np.sort(rng.permutation(n)[:most])
+    learner = fit_states(
+        inputs.take(rows),
+        y[rows],
+        target,
+        seed=seed,
+        calibrate=(calibrations[0], calibrations[1]),
+    )
+    return learner, raw
+
+
+def _light(judge: Judge) -> Judge:
+    """Drop the training rows' scores, which the artifact keeps once for all."""
+    return replace(judge, oof=np.zeros(0))
+
+
+def _before(calibration: Calibration, p: np.ndarray) -> np.ndarray:
+    """Return the scores that a calibration made `p` of; it rises strictly between its clips."""
+    grid = np.linspace(0.0, 1.0, 8_001)
+    return np.asarray(np.interp(p, calibration(grid), grid))
+
+
+def _checked(value: Any) -> LadderModel:
+    try:
+        models = tuple(value["models"])
+        readable = tuple(value["readable"])
+        strength = np.asarray(value["strength"], float)
+        members = tuple(
+            Member(judges=dict(x["judges"]), states=tuple(x["states"])) for x in value["members"]
+        )
+        trust, n = float(value["trust"]), int(value["n"])
+    except (KeyError, TypeError, ValueError) as exc:
+        raise ValueError(f"a part of the model is missing or of another kind ({exc})") from exc
+    m = len(models)
+    sound = (
+        1 <= m <= MAX_MODELS
+        and all(isinstance(x, str) for x in models)
+        and len(set(models)) == m
+        and len(readable) == m
+        and strength.shape == (m,)
+        and members
+        and 0.0 <= trust <= 1.0
+    )
+    if not sound:
+        raise ValueError("models, strengths and members do not fit together")
+    for member in members:
+        _check_member(member, readable)
+    return LadderModel(
+        models=models,
+        readable=tuple(bool(r) for r in readable),
+        strength=strength,
+        trust=trust,
+        n=n,
+        members=members,
+    )
+
+
+def _check_member(member: Member, readable: Sequence[bool]) -> None:
+    m = len(readable)
+    needed: set[tuple[int, ...]] = {(j,) for j in range(m)}
+    if member.states:
+        needed |= {(j, j) for j in range(m) if readable[j]}
+    else:
+        for state in range(1 << m):
+            answered = tuple(j for j in range(m) if state >> j & 1 and readable[j])
+            needed |= {(j, *answered) for j in range(m)}
+    if set(member.judges) != needed or len(member.states) not in (0, m):
+        raise ValueError("judges or states are missing")
+    for key, judge in member.judges.items():
+        if not isinstance(judge, Judge):
+            raise ValueError(f"judge {key} is a {type(judge).__name__}")
+        if judge.heads.target != key[0] or tuple(judge.heads.answered) != key[1:]:
+            raise ValueError(f"judge {key} is for another question")
+    for j, learner in enumerate(member.states):
+        if not isinstance(learner, StateModel) or learner.target != j:
+            raise ValueError(f"the learner of model {j} is for another")
