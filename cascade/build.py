@@ -200,7 +200,9 @@ class _Parts:
             custom: Policy | None = self._make(wanted.kind, wanted.options, "policy", ("decide",))
             return custom
         if wanted.scorer is not None and self._scorer_version not in (None, wanted.scorer):
-            message = f"was tuned with the scorer {wanted.scorer}; the ladder's is {self._scorer_version}"
+            message = (
+                f"was tuned with the scorer {wanted.scorer}; the ladder's is {self._scorer_version}"
+            )
             self._report("policy.scorer", message, "tune again with `cascade tune`")
         if isinstance(wanted, ThresholdPolicy):
             return Thresholds()  # its thresholds are in the ladder already
@@ -258,8 +260,13 @@ class _Parts:
             found: Any = importlib.import_module(module)
             for part in attribute.split("."):
                 found = getattr(found, part)
-        except (ImportError, AttributeError) as exc:
-            self._report(key, f"{name} cannot be imported ({exc})", "package.module:name")
+        except Exception as exc:  # noqa: BLE001 - importing runs somebody else's module
+            why = str(exc) if isinstance(exc, ImportError | AttributeError) else ""
+            told = ": ".join(part for part in (type(exc).__name__, why) if part)
+            self._report(key, f"{name} cannot be imported ({told})", "package.module:name")
+            return None
+        if not callable(found):
+            self._report(key, f"{name} cannot be called", "a function or a class")
             return None
         return found
 

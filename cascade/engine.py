@@ -356,6 +356,7 @@ class Cascade:
             error=ending.error,
             cost_usd=ending.cost_usd,
             saving_usd_estimate=ending.saving_usd_estimate,
+            opening=ending.opening,
         )
         if self._sink is not None:
             await self._sink.write(record)

@@ -125,6 +125,8 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
         error: What to raise when nothing can be returned; None otherwise.
         cost_usd: All that was spent, US dollars; None if a price is unknown.
         saving_usd_estimate: See `Result.saving_usd_estimate`.
+        opening: Probability of each action the policy could have begun with, as in
+            `Decision.probabilities`.
     """
 
     attempts: tuple[Attempt, ...]
@@ -133,6 +135,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     error: RunError | None
     cost_usd: float | None
     saving_usd_estimate: float | None
+    opening: Mapping[str, float] = {}
 
 
 def walk(plan: Plan, request: Request, demand: Demand) -> Generator[Effect, Outcome, Ending]:
@@ -150,6 +153,7 @@ def walk(plan: Plan, request: Request, demand: Demand) -> Generator[Effect, Outc
         assert isinstance(said, Score)
         forecast = dict(said.forecast)
     decision = Decision(rung=None, reason="")
+    opening: Mapping[str, float] = {}
     out_of_time = False
     while not out_of_time:
         attempts, allowed = _skip_unaffordable(plan.ladder, attempts, demand)
@@ -164,6 +168,7 @@ def walk(plan: Plan, request: Request, demand: Demand) -> Generator[Effect, Outc
             )
         )
         attempts = _close_last(attempts, decision)
+        opening = opening or decision.probabilities or {decision.action: 1.0}
         if decision.rung is None:
             break
         if decision.rung not in allowed:
@@ -186,7 +191,7 @@ def walk(plan: Plan, request: Request, demand: Demand) -> Generator[Effect, Outc
             )
             forecast = dict(score.forecast) or forecast
         attempts = (*attempts, attempt)
-    return _end(plan, attempts, decision, demand, forecast)
+    return replace(_end(plan, attempts, decision, demand, forecast), opening=opening)
 
 
 def best_of(

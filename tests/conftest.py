@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -19,3 +20,26 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):  # noqa: TID251 - to clean it
         if name.endswith("_API_KEY") or name == "CASCADE_CONFIG":
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def pair_scorer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifact of a two-model ladder, trained on made-up traffic with everything in it."""
+    return _trained(tmp_path_factory.mktemp("pair"), ("small", "large"))
+
+
+@pytest.fixture(scope="session")
+def ladder_scorer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifact of a three-model ladder, trained on made-up traffic."""
+    return _trained(tmp_path_factory.mktemp("ladder"), ("tiny", "small", "large"))
+
+
+def _trained(folder: Path, models: tuple[str, ...]) -> Path:
+    from scorers.dataset import collect
+    from scorers.training import train
+
+    from . import traffic
+
+    made = [traffic.as_read(row) for row in traffic.rows(210, models)]
+    train(collect(made), models, seeds=1).save(folder / "scorer", created="2026-01-01T00:00:00Z")
+    return folder / "scorer"

@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from cascade.errors import AllRungsFailed, CascadeError, ConfigError
 
-from . import ask, check, demo, log, replay, train, tune
+from . import ask, check, demo, log, replay, report, train, tune
 
 __all__ = ["app", "main"]
 
@@ -34,6 +34,7 @@ app.command("demo")(demo.demo_command)
 app.command("train")(train.train_command)
 app.command("tune")(tune.tune_command)
 app.command("replay")(replay.replay_command)
+app.command("report")(report.report_command)
 app.add_typer(log.app, name="log")
 
 

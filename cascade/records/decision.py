@@ -44,6 +44,7 @@ def decision_record(
     saving_usd_estimate: float | None,
     latency_s: float,
     text: bool,
+    opening: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Return the record of one ask as plain data, ready for JSON.
 
@@ -65,6 +66,7 @@ def decision_record(
         cost_usd: All that was spent; None if unknown.
         saving_usd_estimate: Against always calling the top rung; None if unknown.
         latency_s: Wall seconds.
+        opening: Probability of each action the policy could have begun with; None if unknown.
         text: Whether prompt, answers and token log-probabilities are kept.
     """
     record: dict[str, Any] = {
@@ -87,6 +89,7 @@ def decision_record(
         "cost_usd": cost_usd,
         "saving_usd_estimate": saving_usd_estimate,
         "latency_s": round(latency_s, 6),
+        "opening": opening,
         "attempts": [_attempt(attempt, text) for attempt in attempts],
     }
     if text:

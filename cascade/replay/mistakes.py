@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from .table import Table
 from .walks import Walks
@@ -21,6 +22,7 @@ class Mistake(msgspec.Struct, frozen=True, kw_only=True):
     """One answer kept and wrong.
 
     Attributes:
+        row: Of the report table.
         id: Of the request.
         kept: The model whose answer was kept.
         confidence: P(right) of it when the policy stopped; None when nothing was forecast.
@@ -29,6 +31,7 @@ class Mistake(msgspec.Struct, frozen=True, kw_only=True):
         asked: Models called, in order.
     """
 
+    row: int
     id: str
     kept: str
     confidence: float | None
@@ -53,14 +56,16 @@ class Mistakes(msgspec.Struct, frozen=True, kw_only=True):
     worst: list[Mistake]
 
 
-def mistakes(walks: Walks, table: Table, strongest: int, *, forecasts: bool) -> Mistakes:
+def mistakes(
+    walks: Walks, table: Table, strongest: int, numbers: NDArray[np.intp] | None = None
+) -> Mistakes:
     """Return the mistakes of a policy, surest first; rows whose confidence is unknown in log order.
 
     Args:
         walks: What the policy did.
         table: The log, every score known.
         strongest: Column of the strongest model.
-        forecasts: Whether the scorer's confidence had a part in the policy's decisions.
+        numbers: What to call the rows in `Mistake.row`; None: by their place in `table`. Shape (n,).
     """
     rows = np.arange(table.n)
     kept = walks.kept.astype(np.intp)
@@ -68,7 +73,7 @@ def mistakes(walks: Walks, table: Table, strongest: int, *, forecasts: bool) -> 
     other = kept != strongest
     wrong = np.flatnonzero(other & (mine < RIGHT) & (strong >= RIGHT))
     sure = np.full(len(wrong), np.nan)
-    if forecasts and table.q is not None:
+    if table.q is not None:
         sure = table.q[walks.asked[wrong], wrong, kept[wrong]].astype(np.float64)
     order = np.argsort(-np.nan_to_num(sure, nan=-1.0), kind="stable")[:MOST]
     return Mistakes(
@@ -77,6 +82,7 @@ def mistakes(walks: Walks, table: Table, strongest: int, *, forecasts: bool) -> 
         better=int((other & (mine >= RIGHT) & (strong < RIGHT)).sum()),
         worst=[
             Mistake(
+                row=int(row if numbers is None else numbers[row]),
                 id=str(table.ids[int(row)]),
                 kept=table.models[kept[row]],
                 confidence=None if np.isnan(p) else float(p),

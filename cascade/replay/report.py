@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError
-from ..policies import Agreement, Fixed
+from ..policies import Fixed
 from .metrics import Curve, bootstrap, hull, lift, saving_at
 from .mistakes import Mistakes, mistakes
 from .reliability import Reliability, reliability
@@ -185,9 +185,9 @@ def figures(tuning: Table, report: Table, *, seed: int = 0) -> Figures:
     Raises:
         ConfigError: Too few rows.
     """
-    tuning = _whole(tuning, "tune on", LEAST_ROWS)
-    every = report.n
-    report = _whole(report, "report on", 2)
+    tuning = tuning.take(_whole(tuning, "tune on", LEAST_ROWS))
+    every, numbers = report.n, _whole(report, "report on", 2)
+    report = report.take(numbers)
     found = {
         family: frontier(tuning, families=(family,), seed=seed)
         for family in ("fixed", "induction", "cascade_routing", *(key for key, _ in RIVALS))
@@ -202,7 +202,8 @@ def figures(tuning: Table, report: Table, *, seed: int = 0) -> Figures:
     tuned = {c.policy.version: c for c in ours}
     chosen = [tuned[point.policy.version] for point in points]  # now by rising cost
     positions = [
-        _position(c, point.summary, report, column) for c, point in zip(chosen, points, strict=True)
+        _position(c, point.summary, report, column, numbers)
+        for c, point in zip(chosen, points, strict=True)
     ]
     line = _line("ours", "cascade, all families together", chosen, report, column)
     lines = [
@@ -249,14 +250,14 @@ def figures(tuning: Table, report: Table, *, seed: int = 0) -> Figures:
     )
 
 
-def _whole(table: Table, what: str, least: int) -> Table:
+def _whole(table: Table, what: str, least: int) -> NDArray[np.intp]:
     rows = np.flatnonzero(table.complete)
     if len(rows) < least:
         raise ConfigError(
             f"{len(rows)} rows with every model's answer, score and price are left to {what}; "
             f"at least {least} are needed"
         )
-    return table if len(rows) == table.n else table.take(rows)
+    return rows
 
 
 def _on_hull(found: Sequence[Candidate]) -> list[Candidate]:
@@ -269,7 +270,9 @@ def _picked(chosen: Sequence[Candidate], reference: Candidate, share: float) -> 
     return next(i for i, c in enumerate(chosen) if c is best)
 
 
-def _position(chosen: Candidate, summary: Summary, table: Table, column: int) -> Position:
+def _position(
+    chosen: Candidate, summary: Summary, table: Table, column: int, numbers: NDArray[np.intp]
+) -> Position:
     walks = replay_policy(chosen.policy, table)
     spent = table.cost.sum(axis=0, dtype=np.float64, where=_called(walks.asked, table))
     mine = walks.kept[:, None] == np.arange(len(table.models))
@@ -280,8 +283,6 @@ def _position(chosen: Candidate, summary: Summary, table: Table, column: int) ->
     strong = summary.strongest_quality
     gap = summary.quality - strong
     low, high = summary.gap_ci or (np.nan, np.nan)
-    # Without a look at the answers the scorer's word on them had no part in the decision.
-    sees = table.q is not None or isinstance(chosen.policy, Agreement)
     return Position(
         version=chosen.policy.version,
         name=name_of(chosen.policy),
@@ -304,7 +305,7 @@ def _position(chosen: Candidate, summary: Summary, table: Table, column: int) ->
             )
             for j, model in enumerate(table.models)
         ],
-        mistakes=mistakes(walks, table, column, forecasts=sees),
+        mistakes=mistakes(walks, table, column, numbers),
     )
 
 

@@ -103,3 +103,14 @@ def _prices(policy: Routing | CascadeRouting | Induction) -> str:
         for model, price in zip(policy.models, policy.price, strict=True)
     )
     return f"A call must be worth its price in points of P(right): {prices}."
+
+
+def _points(price: float) -> str:
+    points = 100 * price
+    return (
+        f"{points:.2g}"
+        if 0.001 <= points < 100
+        else f"{points:,.3f}"
+        if points < 1
+        else f"{points:,.0f}"
+    )

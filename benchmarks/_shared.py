@@ -1,0 +1,80 @@
+"""The shared logs as tables for benchmarks: a scorer is trained once a log and kept under out/."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cascade.cli.prices import read_prices
+from cascade.cli.tables import load_scorer, read_log
+from cascade.replay.table import Table
+
+ROOT = Path(__file__).parent.parent
+DATA = ROOT.parent / "shared" / "data"
+OUT = ROOT / "out"
+
+FIRM = ("cascade9_mmlu", "cascade9_truthfulqa", "confidence_sciq", "llmrouter_scores", "mmlupro")
+SMALL = ("samples_date", "zeroeval_gsm8k")
+LOGS = (*FIRM, *SMALL, "local_headlines")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedLog:
+    """A log's two splits: train with out-of-fold forecasts, test with fresh ones."""
+
+    name: str
+    train: Table
+    test: Table
+
+
+def absent() -> str | None:
+    """Return why the shared logs cannot be used, or None."""
+    return None if DATA.is_dir() else f"skipped: {DATA} is not there"
+
+
+def shared_log(name: str) -> SharedLog:
+    """Return a shared log, its scorer trained if need be."""
+    log, prices = DATA / f"{name}.jsonl.gz", DATA / "prices.json"
+    folder = OUT / "scorers" / name
+    if not (folder / "manifest.json").exists():
+        command = [sys.executable, "-m", "cascade", "train", str(log), "-o", str(folder)]
+        done = subprocess.run(
+            [*command, "--prices", str(prices)], cwd=ROOT, capture_output=True, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"{name}: {done.stderr.decode()[-500:]}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scorer = load_scorer(folder, None)
+        tables = [
+            read_log([log], scorer, models=None, splits=[split], prices=read_prices(prices)).table
+            for split in ("train", "test")
+        ]
+    tables = [t.take(np.flatnonzero(t.complete)) for t in tables]
+    return SharedLog(name=name, train=tables[0], test=tables[1])
+
+
+def write_result(name: str, result: dict[str, Any]) -> None:
+    """Write one JSON beside the others, with machine and commit."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    about = {
+        "commit": commit,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "machine": platform.machine(),
+        "system": platform.platform(),
+    }
+    OUT.mkdir(exist_ok=True)
+    path = OUT / f"{name}.json"
+    path.write_text(json.dumps(about | result, indent=1) + "\n")
+    print(f"wrote {path.relative_to(ROOT)}")

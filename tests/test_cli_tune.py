@@ -1,0 +1,284 @@
+"""`cascade tune` and `cascade replay`, from a log to a policy that a ladder runs."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cascade.build import check_file
+from cascade.cli import main
+from cascade.errors import LadderError
+from cascade.policies import RandomShare, uniform
+from cascade.replay import policy_file
+
+MODELS = ("small", "middle", "large")
+WORDS = [a + b for a in ("ba", "do", "fi", "gu", "ke") for b in ("lt", "rn", "sk", "mp", "ven")]
+PRICES = {"small": 1.0, "middle": 4.0, "large": 20.0}
+
+
+def log_rows(n: int, split: str, seed: int) -> list[dict[str, Any]]:
+    """Sums that get harder; the better a model, the more of them it gets right."""
+    rng = random.Random(seed)
+    rows = []
+    for i in range(n):
+        hard = rng.random()
+        a, b = rng.randrange(10, 99), rng.randrange(10, 99)
+        responses = []
+        for model, skill in zip(MODELS, (0.5, 0.7, 0.95), strict=True):
+            right = hard < skill
+            said = a + b if right else a + b + rng.randrange(1, 9)
+            responses.append(
+                {
+                    "model": model,
+                    "text": f"The answer is {said}." if right else f"I think it might be {said}",
+                    "score": float(right),
+                    "prompt_tokens": 20,
+                    "completion_tokens": 10,
+                    "cost_usd": PRICES[model] * 1e-4,
+                }
+            )
+        things = " ".join(rng.sample(WORDS, 4))  # else all prompts are one near-duplicate
+        prompt = f"Ann has {a} {things} and gets {b} more. How many has she?"
+        row = {"id": f"{split}-{i}", "prompt": prompt, "split": split, "responses": responses}
+        rows.append(row)
+    return rows
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log of two splits."""
+    path = tmp_path_factory.mktemp("log") / "log.jsonl"
+    rows = log_rows(110, "train", 0) + log_rows(80, "test", 1)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def run(arguments: Sequence[str | Path]) -> int:
+    """Run the command; return its exit code."""
+    try:
+        main([str(a) for a in arguments])
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def said(capsys: pytest.CaptureFixture[str], arguments: Sequence[str | Path]) -> Any:
+    """Run the command, which must succeed, and return the JSON it printed."""
+    assert run([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.fixture(scope="module")
+def scorer(log: Path) -> Path:
+    """A scorer trained on the first split."""
+    folder = log.parent / "scorer"
+    assert run(["train", log, "-o", folder, "--models", ",".join(MODELS)]) == 0
+    return folder
+
+
+def test_tune_then_replay(
+    log: Path, scorer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What tune writes, replay reads, with the fields of the architecture page."""
+    policy, frontier = tmp_path / "p.yaml", tmp_path / "f.json"
+    common = [log, "--scorer", scorer]
+    wanted = ["tune", *common, "--quality", "0.95", "-o", policy, "--frontier", frontier]
+    tuned = said(capsys, wanted)
+    assert tuned["quality"] >= 0.95 * tuned["quality_of_strongest"]
+    assert tuned["saving"] > 0
+    one = said(capsys, ["replay", *common, "--policy", policy, "--split", "test"])
+    assert one["n"] == 80
+    assert one["strongest"] == "large"
+    assert one["lift"] is None
+    assert sum(one["calls"].values()) >= 80
+    many = said(capsys, ["replay", *common, "--policy", frontier])
+    assert many["split"] == "test"
+    assert len(many["points"]) == len(tuned["frontier"])
+    assert many["lift"] > 0
+    assert set(many) >= {
+        *("n", "quality", "quality_ci", "cost_usd", "strongest", "quality_of_strongest", "saving"),
+        *("calls", "strong_share", "lift", "saving_at", "points", "cache_hits", "unknown"),
+        *("apgr", "cpt50", "cpt80", "aiq"),
+    }
+    for command in (["replay", *common, "--policy", frontier], wanted):
+        assert run(command) == 0
+    assert "large" in capsys.readouterr().out
+
+
+def test_a_promise_is_written_into_the_policy(
+    log: Path, scorer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With its ratio, confidence and rows; other rows may be named for it."""
+    policy = tmp_path / "p.yaml"
+    goal = ["--quality", "0.8", "--confidence", "0.8", "-o", policy]
+    told = said(capsys, ["tune", log, "--scorer", scorer, *goal])["promise"]
+    assert told["certified"]
+    assert 0 < told["n"] < 110
+    assert "80% confidence" in policy.read_text()
+    assert run(["tune", log, "--scorer", scorer, *goal, "--certify", log]) == 2
+    assert "are among the tuning rows" in capsys.readouterr().err
+
+
+def test_a_tuned_policy_runs_in_a_ladder(
+    log: Path, scorer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And a ladder that lacks one of its models is a mistake with a line."""
+    policy = tmp_path / "p.yaml"
+    said(
+        capsys, ["tune", log, "--models", "small,middle,large", "--budget", "0.0005", "-o", policy]
+    )
+    rungs = "\n".join(f"  - {{model: {m}, provider: log, unknown: accept}}" for m in MODELS)
+    text = f"providers:\n  log: {{kind: recorded, path: {log}}}\nladder:\n{rungs}\npolicy: p.yaml\n"
+    (tmp_path / "ladder.yaml").write_text(text)
+    assert len(check_file(tmp_path / "ladder.yaml")) == 3
+    for model in MODELS:
+        (tmp_path / "less.yaml").write_text(
+            text.replace(f"  - {{model: {model}, provider: log, unknown: accept}}\n", "")
+        )
+        if model in policy.read_text().split("provenance")[0]:
+            with pytest.raises(LadderError, match=f"{model}.*not a model of a rung"):
+                check_file(tmp_path / "less.yaml")
+
+
+def test_a_ladder_runs_the_policy_with_its_own_scorer_only(
+    log: Path, scorer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The winning policy loads beside the scorer it was tuned with, and beside no other."""
+    policy = tmp_path / "p.yaml"
+    said(capsys, ["tune", log, "--scorer", scorer, "--tradeoff", "0.01", "-o", policy])
+    rungs = "\n".join(f"  - {{model: {m}, provider: log}}" for m in MODELS)
+    (tmp_path / "ladder.yaml").write_text(
+        f"providers:\n  log: {{kind: recorded, path: {log}}}\nladder:\n{rungs}\n"
+        f"scorer: {{kind: trained, path: {scorer}}}\npolicy: p.yaml\n"
+    )
+    assert len(check_file(tmp_path / "ladder.yaml")) == 3
+    policy.write_text("kind: fixed\nmodel: small\nscorer: trained/other\n")
+    with pytest.raises(LadderError, match="was tuned with the scorer trained/other"):
+        check_file(tmp_path / "ladder.yaml")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--quality", "3"], "out of reach"),
+        (["--budget", "1e-9"], "below the cheapest"),
+        ([], "0 goals given"),
+        (["--quality", "0.9", "--budget", "1"], "2 goals given"),
+        (["--quality", "0.9", "--models", "small,huge"], "not in the log: huge"),
+        (["--quality", "0.9", "--split", "dev"], "splits: test: 80 rows, train: 110 rows"),
+        (["--quality", "0.9", "--confidence", "95"], "--confidence 95 is not between 0 and 1"),
+    ],
+)
+def test_wrong_wishes_are_refused_with_numbers(
+    log: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    told: str,
+) -> None:
+    """Exit code 2, and no policy is written."""
+    policy = tmp_path / "p.yaml"
+    assert run(["tune", log, *arguments, "-o", policy]) == 2
+    assert told in capsys.readouterr().err
+    assert not policy.exists()
+
+
+def test_a_model_without_a_price_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the option that gives one."""
+    rows = log_rows(60, "train", 0)
+    for row in rows:
+        for response in row["responses"]:
+            del response["cost_usd"]
+    path = tmp_path / "log.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert run(["tune", path, "--quality", "0.9", "-o", tmp_path / "p.yaml"]) == 2
+    assert "no price is known for small, middle, large" in capsys.readouterr().err
+
+
+def test_a_policy_of_another_scorer_is_refused(
+    log: Path, scorer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its thresholds mean nothing there."""
+    policy = tmp_path / "p.yaml"
+    policy.write_text("kind: fixed\nmodel: small\nscorer: trained/other\n")
+    assert run(["replay", log, "--scorer", scorer, "--policy", policy]) == 2
+    assert "was tuned with the scorer trained/other" in capsys.readouterr().err
+
+
+def test_mistakes_in_a_policy_file_have_lines(
+    log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in ladder files."""
+    policy = tmp_path / "p.yaml"
+    policy.write_text("kind: routing\nmodels: [small]\ncost_usd: [1]\n")
+    assert run(["replay", log, "--policy", policy]) == 2
+    assert "tradeoff_usd" in capsys.readouterr().err
+    policy.write_text("kind: fixed\nmodel: huge\n")
+    assert run(["replay", log, "--policy", policy]) == 2
+    assert "names huge; allowed: small, middle, large" in capsys.readouterr().err
+
+
+def test_an_interrupt_leaves_no_half_written_policy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was there before stays as it was, and no other file is left behind."""
+    path = tmp_path / "p.yaml"
+    policy_file.write_whole(path, "old")
+
+    def interrupt(handle: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(policy_file.os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        policy_file.write_whole(path, "new")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["p.yaml"]
+
+
+def test_a_log_left_to_chance_gives_estimates(
+    log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A decision log of a random split holds one answer a request: the rest is bounded and estimated."""
+    rows = [row for i in range(4) for row in log_rows(150, str(i), i)]
+    random_split = RandomShare(weak="small", strong="large", share=0.5)
+    records = []
+    for row in rows:
+        rung = 0 if uniform(row["id"], random_split.seed) < 0.5 else 2
+        answer = row["responses"][rung]
+        attempt = {
+            **{k: answer[k] for k in ("model", "text", "score", "cost_usd")},
+            "rung": rung,
+            "verdict": "accepted",
+            "action": "stop",
+            "probabilities": {"stop": 1.0},
+        }
+        message = {"role": "user", "content": row["prompt"]}
+        records.append(
+            {
+                "schema": 1,
+                "kind": "decision",
+                "id": row["id"],
+                "messages": [message],
+                "opening": {"call:0": 0.5, "call:2": 0.5},
+                "attempts": [attempt],
+            }
+        )
+    path = tmp_path / "decisions.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    policy = tmp_path / "p.yaml"
+    policy.write_text("kind: fixed\nmodel: large\n")
+    told = said(capsys, ["replay", path, "--policy", policy])
+    truth = sum(row["responses"][2]["score"] for row in rows) / len(rows)
+    assert told["n"] + told["unknown"] == 600
+    assert 250 < told["unknown"] < 350
+    low, high = told["quality_bounds"]
+    assert low < truth < high
+    assert told["estimate"]["snips"] == pytest.approx(truth, abs=0.05)
+    assert told["estimate"]["effective"] == told["n"]
