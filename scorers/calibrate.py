@@ -141,14 +141,16 @@ def isotonic(
     Returns:
         Mean score, weighted sum of labels and weight of each block, ascending; each (blocks,).
     """
-    order = np.argsort(raw, kind="stable")
-    rows = zip(raw[order].tolist(), y[order].tolist(), w[order].tolist(), strict=True)
+    scored, place = np.unique(raw, return_inverse=True)  # rows of equal score are one block
+    right = np.bincount(place, weights=y * w).tolist()
+    size = np.bincount(place, weights=w).tolist()
     blocks: list[tuple[float, float, float]] = []  # labels, weight, scores
-    for score, label, weight in rows:
-        block = (label * weight, weight, score * weight)
+    for score, labels, weight in zip(scored.tolist(), right, size, strict=True):
+        block = (labels, weight, score * weight)
         while blocks and blocks[-1][0] / blocks[-1][1] >= block[0] / block[1]:
             last = blocks.pop()
             block = (last[0] + block[0], last[1] + block[1], last[2] + block[2])
         blocks.append(block)
-    right, size, scores = np.array(blocks, float).T
-    return scores / size, right, size
+    rights, sizes, scores = np.array(blocks, float).T
+    # Means of blocks that nearly touch may lie the wrong way round by a rounding error.
+    return np.maximum.accumulate(scores / sizes), rights, sizes
