@@ -19,6 +19,8 @@ import msgspec
 import numpy as np
 
 from benchmarks._shared import write_result
+from cascade.cli.prices import PriceList
+from cascade.cli.tables import read_log
 from cascade.policies import CascadeRouting, Chain, Fixed, Routing
 from cascade.replay.induction import InductionFitter
 from cascade.replay.table import Table, make_table
@@ -110,32 +112,57 @@ def main(arguments: Sequence[str]) -> int:
         print(f"  {n:>9,} requests  {took_s:6.2f}  ({tuned.tried} policies on the last pass)")
         del table
     rows = 2_000 if smoke else 50_000
-    rate = reading(rows)
+    rates = reading(rows)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"reading JSON lines: {rate:.0f} MB/s on one core (rows only, no features)")
+    for what, rate in rates.items():
+        print(f"reading JSON lines into {what}: {rate:.0f} MB/s on one core")
     print(f"peak memory of this process: {peak:.0f} MB")
-    result |= {"read_mb_s": rate, "peak_mb": peak}
+    result |= {"read_mb_s": rates, "peak_mb": peak}
     if not smoke:
         write_result("replay_speed", result)
     return 0
 
 
-def reading(rows: int) -> float:
-    """Return megabytes a second of a traffic log read as rows."""
+def reading(rows: int) -> dict[str, float]:
+    """Return megabytes a second at which a traffic log of four models becomes rows and tables."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "log.jsonl"
-        answers = [
-            {"model": f"m{j}", "text": "word " * 60, "score": 1.0, "prompt_tokens": 50}
-            for j in range(4)
-        ]
         with path.open("wb") as file:
             for i in range(rows):
+                answers = [
+                    {
+                        "model": f"m{j}",
+                        "text": f"{'word ' * 60}so the answer is {i % 7 + j % 2}.",
+                        "score": float(j % 2),
+                        "prompt_tokens": 50,
+                        "completion_tokens": 64,
+                        "cost_usd": 1e-5 * 3**j,
+                        "latency_s": 0.5,
+                        "logprobs": [-0.01] * 64,
+                    }
+                    for j in range(4)
+                ]
                 row = {"id": str(i), "prompt": "why " * 40, "responses": answers}
                 file.write(msgspec.json.encode(row) + b"\n")
-        size = path.stat().st_size
-        start = time.perf_counter()
-        assert sum(1 for _ in TrafficLog(paths=[path])) == rows
-        return size / 1e6 / (time.perf_counter() - start)
+        megabytes = path.stat().st_size / 1e6
+
+        def table(compare: bool) -> None:
+            read = read_log(
+                [path], None, models=None, splits=[None], prices=PriceList(), compare=compare
+            )
+            assert read.table.n == rows
+            assert read.table.score.mean() == 0.5
+
+        def rows_only() -> None:
+            assert sum(1 for _ in TrafficLog(paths=[path])) == rows
+
+        table(True)  # imports
+        ways = {
+            "rows": rows_only,
+            "a table": lambda: table(False),
+            "a table with answers compared": lambda: table(True),
+        }
+        return {what: megabytes / seconds(run, 3)[1] for what, run in ways.items()}
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 
 from cascade.errors import ScorerError
@@ -47,9 +48,8 @@ class TrainingFailed(ScorerError):
     """Nothing can be learned from these rows; the message says what is missing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """What is kept of one response.
+class Kept(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What is kept of one response; a struct because there is one for each answer of a log.
 
     Attributes:
         text: The answer, or None where the log holds none.
@@ -205,6 +205,19 @@ class Collected:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def texts(self, models: Sequence[str]) -> list[list[str | None]]:
+        """Return each row's answers by these models; None where the log holds none."""
+        return [
+            [None if (kept := row.get(model)) is None else kept.text for model in models]
+            for row in self.kept
+        ]
+
+    def digest(self, models: Sequence[str]) -> str:
+        """Return the SHA-256 over ids, prompts, scores and texts, whatever the order of the rows."""
+        keys = [row_key(a, b) for a, b in zip(self.ids, self.prompts, strict=True)]
+        score = self.column("score", models)
+        return _digest(keys, self.prompts, self.texts(models), score, models)
+
     def column(self, name: str, models: Sequence[str]) -> np.ndarray:
         """Return one number of `Kept` for these models, NaN where there is no answer. Shape (n, k)."""
         out = np.full((len(self), len(models)), np.nan)
@@ -239,12 +252,10 @@ class Collected:
         similar = np.full((n, k, k), np.nan, np.float32)
         logprob = np.full((n, k), np.nan, np.float32)
         claims = np.full((n, k), "", dtype=f"U{CLAIM_CHARS}")
-        texts: list[list[str | None]] = []
         for i in range(n):
             read = read_prompt(self.prompts[i])
             prompt[i] = read.values
             row = [self.kept[i].get(m) for m in names]
-            texts.append([None if x is None else x.text for x in row])
             answers = [None if x is None else _read(read, x, p_true) for x in row]
             for j, answer in enumerate(answers):
                 if answer is None:
@@ -261,6 +272,7 @@ class Collected:
                         similar[i, other, j] = similar[i, j, other] = shared
             if progress is not None:
                 progress(i + 1)
+        texts = self.texts(names)
         score = self.column("score", names)
         keys = [row_key(a, b) for a, b in zip(self.ids, self.prompts, strict=True)]
         return Dataset(
@@ -298,6 +310,7 @@ def collect(
     limit: int = SAMPLE_ROWS,
     seed: int = 0,
     need_score: bool = True,
+    signals: bool = True,
 ) -> Collected:
     """Stream rows and keep at most `limit` of them, each row of the log equally likely.
 
@@ -309,6 +322,7 @@ def collect(
         limit: Rows kept. Source: Vitter 1985, algorithm R.
         seed: Of the sampling.
         need_score: Whether rows without any score are left out.
+        signals: Whether token log-probabilities are read; features need them.
     """
     found = Collected()
     names: dict[str, None] = {}
@@ -334,7 +348,7 @@ def collect(
             at = int(rng.integers(0, found.seen))
             if at >= limit:
                 continue
-        kept = {r.model: _keep(r, price) for r in used}
+        kept = {r.model: _keep(r, price, signals) for r in used}
         if at == len(found.ids):
             found.ids.append(row.id)
             found.prompts.append(row.prompt)
@@ -377,34 +391,31 @@ def row_key(id: str, prompt: str) -> bytes:
     return hashlib.sha256(text).hexdigest()[:16].encode()
 
 
-def _keep(response: Response, price: PriceOf | None) -> Kept:
+def _keep(response: Response, price: PriceOf | None, with_signals: bool) -> Kept:
     cost = response.cost_usd
     if cost is None and price is not None:
         tokens = response.prompt_tokens, response.completion_tokens
         if tokens[0] is not None and tokens[1] is not None:
             cost = price(response.model, tokens[0], tokens[1])
     signals = None
-    if response.logprobs:
+    if with_signals and response.logprobs:
         # As the providers do: alternatives that do not match the tokens are not alternatives.
         top = response.top_logprobs
         aligned = top if top and len(top) == len(response.logprobs) else None
         signals = logprob_features(response.logprobs, aligned)
+    nan = math.nan
     return Kept(
         text=response.text,
-        score=_number(response.score),
-        cost_usd=_number(cost),
-        latency_s=_number(response.latency_s),
-        confidence=_number(response.confidence),
-        p_true=_number(response.p_true),
+        score=nan if response.score is None else response.score,
+        cost_usd=nan if cost is None else cost,
+        latency_s=nan if response.latency_s is None else response.latency_s,
+        confidence=nan if response.confidence is None else response.confidence,
+        p_true=nan if response.p_true is None else response.p_true,
         prompt_tokens=response.prompt_tokens,
         completion_tokens=response.completion_tokens,
         finish_reason=response.finish_reason,
         signals=signals,
     )
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
 
 
 _NO_SIGNALS = logprob_features(None, None)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cascade.errors import LogError
-from cascade.records import row_from_record
+from cascade.records import Response, TrafficRow, row_from_record, row_problems
 from cascade.traffic_log import TrafficLog
 
 ROOT = Path(__file__).parent.parent
@@ -125,3 +126,15 @@ def test_the_shared_logs_are_read_whole() -> None:
     log = TrafficLog(paths=[SHARED / "cascade9_mmlu.jsonl.gz", SHARED / "local_headlines.jsonl.gz"])
     assert sum(1 for _ in log) == 1812 + 1500
     assert log.skipped == {}
+
+
+@pytest.mark.parametrize("strange", [math.nan, 0.5, math.inf], ids=["nan", "above", "infinite"])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_strange_log_probability_is_found_wherever_it_stands(strange: float, place: int) -> None:
+    """NaN compares with nothing, so looking at the greatest alone would miss it."""
+    logprobs = [-0.1, -0.2, -math.inf]
+    row = TrafficRow(prompt="?", responses=[Response(model="m", logprobs=list(logprobs))])
+    assert row_problems(row) == []
+    logprobs[place] = strange
+    row.responses[0].logprobs = logprobs
+    assert len(row_problems(row)) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from cascade.replay.table import Table
     from scorers.artifact import Artifact
-    from scorers.dataset import Dataset
+    from scorers.dataset import Collected
 
 __all__ = ["Logs", "PricesOption", "ReadLog", "load_scorer", "names_of", "read_log", "tell"]
 
@@ -94,6 +94,7 @@ def read_log(
     splits: Sequence[str | None],
     prices: PriceList,
     seed: int = 0,
+    compare: bool = True,
 ) -> ReadLog:
     """Read logs into a table.
 
@@ -105,6 +106,7 @@ def read_log(
             without a split.
         prices: Of the models, where the log does not say what was paid.
         seed: Of the sample of a very long log.
+        compare: Whether the answers are compared with each other; only agreement needs it.
 
     Raises:
         ConfigError: No row can be used, a model is not in the log, or one has no price.
@@ -113,12 +115,20 @@ def read_log(
     import numpy as np
 
     from cascade.replay.table import make_table
-    from scorers.dataset import collect
+    from scorers.comparisons import who_agrees
+    from scorers.dataset import collect, row_key
 
     log = TrafficLog(paths=list(logs))
     wanted = models if scorer is None else scorer.models
     for split in splits:
-        found = collect(log, split=split, models=wanted, price=prices.cost, seed=seed)
+        found = collect(
+            log,
+            split=split,
+            models=wanted,
+            price=prices.cost,
+            seed=seed,
+            signals=scorer is not None,
+        )
         if len(found):
             break
     else:
@@ -133,34 +143,45 @@ def read_log(
     missing = [name for name in names if name not in found.models]
     if missing:
         raise ConfigError(f"not in the log: {', '.join(missing)}; it has {', '.join(found.models)}")
-    data = found.dataset(names, p_true=scorer is not None and scorer.uses_p_true)
-    _check_prices(data, names)
-    rows = np.arange(len(data))
-    q, trained_on = None, np.zeros(len(rows), dtype=np.bool_)
+    texts = found.texts(names)
+    score, cost = found.column("score", names), found.column("cost_usd", names)
+    said = np.array([[text is not None for text in row] for row in texts], np.bool_)
+    known = said.reshape(score.shape) | np.isfinite(score)
+    _check_prices(known, cost, names)
+    q, same, trained_on = None, None, np.zeros(len(found), dtype=np.bool_)
     if scorer is not None:
-        q, trained_on = scorer.scores(data, rows)
-    latency = data.latency_s if np.isfinite(data.latency_s).any() else None
+        data = found.dataset(names, p_true=scorer.uses_p_true)
+        q, trained_on = scorer.scores(data, np.arange(len(found)))
+        same = data.blocks.same
+    elif compare:
+        same = who_agrees(found, names)
+    latency = found.column("latency_s", names)
     table = make_table(
         models=names,
-        ids=[_id(data, i) for i in range(len(data))],
-        score=data.score,
-        cost=data.cost,
-        latency=latency,
+        # A row without an id is known by the digest of its prompt.
+        ids=[
+            id or row_key(id, prompt).decode()
+            for id, prompt in zip(found.ids, found.prompts, strict=True)
+        ],
+        score=score,
+        cost=cost,
+        latency=latency if np.isfinite(latency).any() else None,
         q=q,
-        same=data.blocks.same,
-        known=data.answered | np.isfinite(data.score),
+        same=same,
+        known=known,
     )
     if models is not None and tuple(models) != names:
         table = table.only(models)
+        texts = found.texts(models)
     return ReadLog(
         table=table,
         trained_on=trained_on,
-        digest=data.digest,
+        digest=found.digest(names),
         split=split or "",
-        rows_in_log=data.seen,
-        told=tuple(_told(log, data, table)),
-        prompts=data.prompts,
-        answers=data.only(table.models).blocks.texts,
+        rows_in_log=found.seen,
+        told=tuple(_told(log, found, table)),
+        prompts=found.prompts,
+        answers=texts,
     )
 
 
@@ -170,20 +191,15 @@ def tell(console: Console, read: ReadLog) -> None:
         console.print(f"[yellow]{escape(line)}[/]")
 
 
-def _id(data: Dataset, row: int) -> str:
-    # A row without an id is known by the digest of its prompt.
-    key: Any = data.keys[row]
-    return data.ids[row] or str(key.decode())
-
-
-def _check_prices(data: Dataset, names: Sequence[str]) -> None:
+def _check_prices(
+    known: NDArray[np.bool_], cost: NDArray[np.float64], names: Sequence[str]
+) -> None:
     import numpy as np
 
-    there = data.answered | np.isfinite(data.score)
     unpriced = [
         name
         for j, name in enumerate(names)
-        if there[:, j].any() and not np.isfinite(data.cost[there[:, j], j]).any()
+        if known[:, j].any() and not np.isfinite(cost[known[:, j], j]).any()
     ]
     if unpriced:
         raise ConfigError(
@@ -191,7 +207,7 @@ def _check_prices(data: Dataset, names: Sequence[str]) -> None:
         )
 
 
-def _told(log: TrafficLog, data: Dataset, table: Table) -> list[str]:
+def _told(log: TrafficLog, data: Collected, table: Table) -> list[str]:
     told = [
         f"skipped {count:,} rows: {reason}; the first: {log.first_skipped[reason]}"
         for reason, count in log.skipped.most_common()

@@ -14,7 +14,7 @@ import numpy as np
 
 from .phrases import PhraseCounter
 
-__all__ = ["PROMPT_NAMES", "Prompt", "ascii_counts", "numbers_in", "read_prompt"]
+__all__ = ["PROMPT_NAMES", "Prompt", "ascii_counts", "lists_options", "numbers_in", "read_prompt"]
 
 MAX_CHARS = 12_000
 """A longer prompt is read at its two ends, half of this each."""
@@ -98,8 +98,7 @@ class Prompt:
 
 def read_prompt(text: str) -> Prompt:
     """Read a prompt. Cost: linear in at most ``MAX_CHARS`` characters, some 100 µs for 500."""
-    if len(text) > MAX_CHARS:
-        text = text[: MAX_CHARS // 2] + "\n" + text[-MAX_CHARS // 2 :]
+    text = _ends(text)
     lowered = text.lower()
     words = _WORD.findall(lowered)
     distinct = frozenset(words)
@@ -137,6 +136,15 @@ def read_prompt(text: str) -> Prompt:
     )
 
 
+def lists_options(text: str) -> bool:
+    """Return whether a prompt lists lettered options, as `read_prompt` finds them.
+
+    >>> lists_options("Which? A) this B) that"), lists_options("Which?\\nA) this\\nB) that")
+    (False, True)
+    """
+    return bool(_read_options(_ends(text)))
+
+
 def ascii_counts(text: str) -> tuple[list[int], int]:
     """Return how often each of the 128 ASCII characters occurs, and how many others there are."""
     plain = text.encode("ascii", "ignore")
@@ -151,6 +159,12 @@ def numbers_in(written: Iterable[str]) -> list[float]:
     [1250.5, 7.0]
     """
     return [value for w in written if (value := float(w.replace(",", ""))) < math.inf]
+
+
+def _ends(text: str) -> str:
+    if len(text) <= MAX_CHARS:
+        return text
+    return text[: MAX_CHARS // 2] + "\n" + text[-MAX_CHARS // 2 :]
 
 
 _DIGITS = slice(ord("0"), ord("9") + 1)
