@@ -45,7 +45,17 @@ FIRM = (
     "routellm_gsm8k",
     "routellm_mmlu",
 )
-OTHERS = ("local_headlines",)
+OTHERS = (
+    "local_headlines",
+    "samples_date",
+    "zeroeval_gsm8k",
+    "routellm_mtbench",
+    "cascade9_gsm8k",
+    "confidence_sat",
+    "alpacaeval1",
+    "alpacaeval2",
+)
+"""Too small, too easy or too unlike a task with right answers to be judged one by one."""
 BOOTSTRAPS = 500
 NEIGHBOURS = 40
 
@@ -65,6 +75,8 @@ class Line:
         auroc: Of "the cheap answer is right"; NaN for rankings that are no probability of it.
         brier: Mean squared error of that probability.
         ece: Calibration error over 15 equal-mass bins.
+        quality: Mean score, of a single model; NaN for what has no single point.
+        cost_usd: Mean US dollars a request, of a single model.
     """
 
     log: str
@@ -77,12 +89,15 @@ class Line:
     auroc: float = np.nan
     brier: float = np.nan
     ece: float = np.nan
+    quality: float = np.nan
+    cost_usd: float = np.nan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
     """A shared log: its features, and which rows are for fitting (train) and for reporting (test)."""
 
+    models: tuple[str, ...]
     blocks: Blocks
     cost: np.ndarray
     train: np.ndarray
@@ -115,6 +130,7 @@ def load(name: str) -> Log:
     # The logged p_true is used where its second call is in the logged cost: cascade9_truthfulqa.
     data = read_dataset(rows(), price=price, p_true=True)
     return Log(
+        models=tuple(data.models),
         blocks=data.blocks,
         cost=data.cost,
         train=np.flatnonzero([split == "train" for split in splits]),
@@ -240,6 +256,16 @@ def half_split(name: str, seeds: int, draws: int) -> list[Line]:
     best = np.maximum(y_weak, y_strong)
     base = np.full(len(test), float(np.nanmean(blocks.score[train, weak])))
     lines += [
+        Line(
+            log=name,
+            way=f"{way}: {data.models[j]}",
+            apgr=np.nan,
+            quality=float(np.nanmean(blocks.score[test, j])),
+            cost_usd=float(np.nanmean(data.cost[test, j])),
+        )
+        for way, j in (("always cheap", weak), ("always strong", strong))
+    ]
+    lines += [
         curve(name, "random", noise, y_weak, y_strong),
         curve(name, "perfect judge of the cheap answer", -y_weak, y_weak, y_strong),
         curve(name, "oracle", y_strong - y_weak, y_weak, y_strong, best),
@@ -311,8 +337,21 @@ def few_labels(name: str, labels: int, draws: int) -> list[Line]:
 def report(lines: Sequence[Line]) -> Table:
     """Return the table."""
     table = Table(title="Knowing when the cheap answer is right (test rows)", title_justify="left")
-    for head in ("log", "way", "APGR", "95 %", "CPT50", "CPT80", "AUROC", "Brier", "ECE"):
-        table.add_column(head, justify="left" if head in ("log", "way") else "right")
+    for head in (
+        "log",
+        "way",
+        "APGR",
+        "95 %",
+        "CPT50",
+        "CPT80",
+        "AUROC",
+        "Brier",
+        "ECE",
+        "right",
+        "$/1,000",
+    ):
+        left = head in ("log", "way")
+        table.add_column(head, justify="left" if left else "right", no_wrap=True)
 
     def number(value: float, digits: int = 3, scale: float = 1.0) -> str:
         return "" if np.isnan(value) else f"{value * scale:.{digits}f}"
@@ -329,6 +368,8 @@ def report(lines: Sequence[Line]) -> Table:
             number(line.auroc),
             number(line.brier),
             number(line.ece),
+            number(line.quality),
+            number(line.cost_usd, 4, 1_000),
             style="bold" if line.way.startswith("cascade") else None,
         )
     return table
@@ -343,7 +384,7 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="one small log, one seed")
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "scorers.json")
     args = parser.parse_args()
-    console = Console(width=150)
+    console = Console(width=180)
     if not SHARED.exists():
         console.print(f"skipped: {SHARED.name} is not here; this benchmark reads the shared logs")
         return
