@@ -58,7 +58,7 @@ def report_command(
             help="Whether the page shows excerpts of prompts and answers that went wrong.",
         ),
     ] = True,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed and rows: same page.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed and rows: same figures.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Write the whole comparison as one self-contained HTML page.
@@ -114,8 +114,11 @@ def _read(
             logs, artifact, models=models, splits=list(splits), prices=prices, seed=seed
         )
 
-    if split is not None and split == tune_split:
-        raise ConfigError(f"--split and --tune-split are both {split!r}: choose on other rows")
+    if tune_split == (split or "test"):
+        raise ConfigError(
+            f"--split{'' if split else ' (absent)'} and --tune-split are both {tune_split!r}: "
+            "choose on other rows"
+        )
     report = read("test", tune_split) if split is None else read(split)
     if split is None and report.split != "test":
         return _divided(report, tune_split)
@@ -215,7 +218,7 @@ def _about(
             notes.append(f"the scorer does not tell right from wrong answers of {', '.join(blind)}")
     if not text:
         notes.append("prompts and answers are left out of this page (--no-text)")
-    names = [path.name for path in logs]
+    names = [path.absolute().name or str(path) for path in logs]
     return About(
         title=f"Cascade report: {', '.join(names)}",
         made=SystemClock().now_iso(),

@@ -70,15 +70,16 @@ def page(figures: Figures, about: About, texts: Mapping[int, Text] | None) -> st
         about: Where they come from.
         texts: By `Mistake.row`; None to show no text at all.
     """
-    data = {"about": about, "figures": figures, "texts": texts}
     template = files("cascade.replay").joinpath("page.html").read_text(encoding="utf-8")
-    made = template.replace("%SCRIPT%", _digest(template, "script")).replace(
-        "%STYLE%", _digest(template, "style")
-    )
-    made = made.replace("%TITLE%", html.escape(_sound(about.title)))
-    made = made.replace("%SUMMARY%", html.escape(_sound(_summary(figures))))
-    # Last, so that nothing in the data is taken for a place holder.
-    return made.replace("%DATA%", embedded(data))
+    holders = {
+        "%SCRIPT%": _digest(template, "script"),
+        "%STYLE%": _digest(template, "style"),
+        "%TITLE%": html.escape(_sound(about.title)),
+        "%SUMMARY%": html.escape(_sound(_summary(figures))),
+        "%DATA%": embedded({"about": about, "figures": figures, "texts": texts}),
+    }
+    # In one pass, so that nothing put in is taken for a place holder.
+    return re.sub("|".join(holders), lambda found: holders[found[0]], template)
 
 
 def embedded(data: object) -> str:
@@ -87,7 +88,8 @@ def embedded(data: object) -> str:
     >>> embedded("</script><!-- &")
     '"\\\\u003c/script\\\\u003e\\\\u003c!-- \\\\u0026"'
     """
-    text = msgspec.json.encode(data, enc_hook=_refuse).decode()
+    plain = _plain(msgspec.to_builtins(data, enc_hook=_refuse))
+    text = msgspec.json.encode(plain).decode()
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
@@ -160,6 +162,17 @@ def _digest(template: str, tag: str) -> str:
 def _sound(text: str) -> str:
     """Half of a surrogate pair has no place in a UTF-8 file."""
     return text.encode("utf-8", "replace").decode()
+
+
+def _plain(value: object) -> object:
+    """Return the same value, every text in it sound."""
+    if isinstance(value, str):
+        return _sound(value)
+    if isinstance(value, dict):
+        return {_plain(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return value
 
 
 def _refuse(value: object) -> object:

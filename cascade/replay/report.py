@@ -340,8 +340,11 @@ def _line(key: str, label: str, chosen: Sequence[Candidate], table: Table, colum
         def of(means: Array) -> Array:
             return np.array([_figure(row, k, m, column, statistic) for row in means])
 
+        value = float(of(numbers.mean(axis=0)[None])[0])
+        if np.isnan(value):
+            return Range(value=value, low=value, high=value)
         low, high = bootstrap(numbers, of, draws=DRAWS)
-        return Range(value=float(of(numbers.mean(axis=0)[None])[0]), low=low, high=high)
+        return Range(value=value, low=low, high=high)
 
     dear = float(table.cost[:, column].mean(dtype=np.float64))
     spots = []

@@ -99,18 +99,19 @@ def _chain(policy: Chain) -> list[str]:
 
 def _prices(policy: Routing | CascadeRouting | Induction) -> str:
     prices = ", ".join(
-        f"{model} {100 * price:.2g}"
+        f"{model} {_points(price)}"
         for model, price in zip(policy.models, policy.price, strict=True)
     )
     return f"A call must be worth its price in points of P(right): {prices}."
 
 
 def _points(price: float) -> str:
+    """Return a price in points of quality, two significant digits and no exponent.
+
+    >>> _points(0.053), _points(1.4), _points(12.36), _points(0.00001), _points(0.0)
+    ('5.3', '140', '1,236', '<0.01', '0')
+    """
     points = 100 * price
-    return (
-        f"{points:.2g}"
-        if 0.001 <= points < 100
-        else f"{points:,.3f}"
-        if points < 1
-        else f"{points:,.0f}"
-    )
+    if 0 < points < 0.01:
+        return "<0.01"
+    return f"{points:,.0f}" if points >= 10 or points == 0 else f"{points:.2g}"
