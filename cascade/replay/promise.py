@@ -96,7 +96,7 @@ def wealth(quality: Array, strong: Array, *, ratio: float, tuned: float | None =
         tuned: A stake in [0, 1) chosen on other rows, or None.
 
     >>> round(wealth(np.ones(60), np.ones(60), ratio=0.95), 1)
-    11.6
+    6.8
     """
     d = ratio * strong - quality  # in [-1, ratio]
     stakes, shares = list(BETS), [1.0 / len(BETS)] * len(BETS)
@@ -131,7 +131,7 @@ def rows_needed(speed: float, confidence: float, power: float = 0.84) -> int | N
     The log wealth after n rows is about normal with mean n x speed and variance 2 n x speed.
 
     >>> rows_needed(0.05, 0.95)
-    96
+    118
     """
     if speed <= 0:
         return None
