@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -223,6 +224,16 @@ def test_mistakes_in_a_policy_file_have_lines(
     policy.write_text("kind: fixed\nmodel: huge\n")
     assert run(["replay", log, "--policy", policy]) == 2
     assert "names huge; allowed: small, middle, large" in capsys.readouterr().err
+
+
+def test_the_umask_says_who_may_read_what_was_written(tmp_path: Path) -> None:
+    """A report holds prompts: it is as private as any file the user makes."""
+    before = os.umask(0o077)
+    try:
+        policy_file.write_whole(tmp_path / "private", "x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "private").stat().st_mode & 0o777 == 0o600
 
 
 def test_an_interrupt_leaves_no_half_written_policy(

@@ -56,7 +56,7 @@ def in_words(policy: Policy) -> list[str]:
         return [
             f"Ask {first} and {second}.",
             "If both claim the same, keep that.",
-            f"Else ask {last}, and keep the surest answer of the three.",
+            f"Else ask {last}, and keep the surest answer of the three; without a scorer, {last}'s.",
         ]
     if isinstance(policy, Routing):
         return [
