@@ -6,13 +6,20 @@ import gzip
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import msgspec
 
 from .errors import LogError
 
-__all__ = ["numbered_lines"]
+__all__ = ["JSON_COLUMNS", "NO_PYARROW", "numbered_lines"]
+
+JSON_COLUMNS = b"cascade.json"
+"""Key in a Parquet file's metadata: the columns whose text is JSON, a list of paths such as
+``attempts.probabilities``. What has other fields in every row (a chat, probabilities by action) is
+kept so, as a Parquet column has the same fields in all rows."""
+
+NO_PYARROW = "Parquet needs pyarrow; install it with: pip install 'cascade-ask[parquet]'"
 
 _PARQUET = b"PAR1"
 _GZIP = b"\x1f\x8b"
@@ -59,16 +66,32 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, bytes]]:
         import pyarrow as arrow
         import pyarrow.parquet as parquet
     except ImportError as exc:
-        raise LogError(
-            f"{path}: Parquet needs pyarrow; install it with: pip install 'cascade-ask[parquet]'"
-        ) from exc
+        raise LogError(f"{path}: {NO_PYARROW}") from exc
     number = 0
     try:
-        for batch in parquet.ParquetFile(path).iter_batches(batch_size=_BATCH_ROWS):
+        file = parquet.ParquetFile(path)
+        written = (file.schema_arrow.metadata or {}).get(JSON_COLUMNS, b"[]")
+        columns = [column.split(".") for column in msgspec.json.decode(written, type=list[str])]
+        for batch in file.iter_batches(batch_size=_BATCH_ROWS):
             for row in batch.to_pylist():
                 number += 1
+                for column in columns:
+                    _unpack(row, column)
                 yield number, msgspec.json.encode(row)
-    except (arrow.ArrowException, OSError) as exc:
+    except (arrow.ArrowException, OSError, msgspec.DecodeError) as exc:
         raise LogError(
             f"{path}: not a Parquet file that can be read ({type(exc).__name__})"
         ) from exc
+
+
+def _unpack(value: Any, column: list[str]) -> None:
+    """Put what the JSON text at `column` says in its place, in every element of lists on the way."""
+    if isinstance(value, list):
+        for item in value:
+            _unpack(item, column)
+    elif isinstance(value, dict):
+        name, *rest = column
+        if rest:
+            _unpack(value.get(name), rest)
+        elif isinstance(value.get(name), str):
+            value[name] = msgspec.json.decode(value[name])

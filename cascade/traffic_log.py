@@ -13,7 +13,7 @@ from .log_lines import numbered_lines
 from .log_reader import LogReader
 from .records import TrafficRow, decode_row, row_from_record, row_problems
 
-__all__ = ["TrafficLog"]
+__all__ = ["TrafficLog", "is_decision_log", "problem_kind"]
 
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 
@@ -23,6 +23,7 @@ class TrafficLog:
     """Iterates over the rows of several logs.
 
     A file that begins with a decision record is read as a decision log; so is a folder of segments.
+    Labels beside a log (`cascade.labels`) are joined to it and win over the scores inside.
     Rows whose numbers cannot be true (a score outside [0, 1], a model twice, a positive
     log-probability) are skipped and counted; a line that is no row at all ends the reading, because
     then the file is not what it is taken for.
@@ -73,7 +74,7 @@ class TrafficLog:
         self.first_skipped.clear()
         for path in self.files():
             seen: set[str] = set()
-            source = self._decisions(path) if _is_decision_log(path) else _traffic(path)
+            source = self._decisions(path) if is_decision_log(path) else _traffic(path)
             for number, row in source:
                 problems = row_problems(row)
                 if row.id and row.id in seen:
@@ -92,12 +93,22 @@ class TrafficLog:
             yield number, row_from_record(record, labels)
 
     def _skip(self, path: Path, number: int, problems: list[str]) -> None:
-        kind = _kind(problems[0])
+        kind = problem_kind(problems[0])
         self.skipped[kind] += 1
         self.first_skipped.setdefault(kind, f"{path}:{number}: {'; '.join(problems[:3])}")
 
 
-def _kind(problem: str) -> str:
+def is_decision_log(path: Path) -> bool:
+    """Return whether a file begins with a decision record.
+
+    Raises:
+        LogError: It cannot be read.
+    """
+    line = next((line for _, line in numbered_lines(path)), b"")
+    return b'"kind":"decision"' in line[:200] or b'"kind": "decision"' in line[:200]
+
+
+def problem_kind(problem: str) -> str:
     """Return the reason without the values in it, so that equal ones are counted together."""
     if problem.startswith("model "):
         return "a model twice in one row"
@@ -109,13 +120,13 @@ def _kind(problem: str) -> str:
 
 
 def _traffic(path: Path) -> Iterator[tuple[int, TrafficRow]]:
+    labels = labels_of(path, log=path.name)
     for number, line in numbered_lines(path):
         try:
-            yield number, decode_row(line)
+            row = decode_row(line)
         except LogError as exc:
             raise LogError(f"{path}:{number}: {exc}") from exc
-
-
-def _is_decision_log(path: Path) -> bool:
-    line = next((line for _, line in numbered_lines(path)), b"")
-    return b'"kind":"decision"' in line[:200] or b'"kind": "decision"' in line[:200]
+        if labels:
+            for response in row.responses:
+                response.score = labels.get((row.id, response.model), response.score)
+        yield number, row

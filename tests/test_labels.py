@@ -40,6 +40,13 @@ async def test_labels_reach_the_answers_they_are_about(tmp_path: Path) -> None:
     assert [(r.model, r.score) for r in row.responses] == [("small", 0.25), ("large", 1.0)]
 
 
+def test_labels_of_the_same_moment_do_not_replace_each_other(tmp_path: Path) -> None:
+    """Two files, and of the same answer the later label counts."""
+    for label in (Label(id="a", score=0.0), Label(id="b", score=1.0), Label(id="a", score=1.0)):
+        write_labels(tmp_path, [label], FakeClock(1))
+    assert labels_of(tmp_path) == {("a", None): 1.0, ("b", None): 1.0}
+
+
 @pytest.mark.anyio
 async def test_the_command_joins_a_csv(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It says how many labels found their ask."""

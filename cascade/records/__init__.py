@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from .decision import SCHEMA, Outcome, decision_record, upgrade
-from .traffic import Response, TrafficRow, decode_row, row_from_record, row_problems
+from .traffic import (
+    Response,
+    TrafficRow,
+    attempt_score,
+    decode_row,
+    row_from_record,
+    row_problems,
+)
 
 __all__ = [
     "SCHEMA",
     "Outcome",
     "Response",
     "TrafficRow",
+    "attempt_score",
     "decision_record",
     "decode_row",
     "row_from_record",

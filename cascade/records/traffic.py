@@ -15,7 +15,14 @@ import msgspec
 
 from ..errors import LogError
 
-__all__ = ["Response", "TrafficRow", "decode_row", "row_from_record", "row_problems"]
+__all__ = [
+    "Response",
+    "TrafficRow",
+    "attempt_score",
+    "decode_row",
+    "row_from_record",
+    "row_problems",
+]
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -137,8 +144,8 @@ def row_from_record(
     """Return a decision record as a traffic row: the rungs that were called and what they answered.
 
     Without `log.text` the row has no prompt and no answers: it serves for costs and confidences, not
-    for training. Scores come from `labels`, by (id, model); a label without a model is about the
-    answer that was returned.
+    for training. Scores come from `labels`, by (id, model), else from the record; a label without a
+    model is about the answer that was returned.
     """
     labels = labels or {}
     id = str(record.get("id", ""))
@@ -153,10 +160,7 @@ def row_from_record(
         Response(
             model=attempt["model"],
             text=attempt.get("text"),
-            score=labels.get(
-                (id, attempt["model"]),
-                labels.get((id, None)) if attempt["model"] == kept else attempt.get("score"),
-            ),
+            score=attempt_score(labels, id, attempt, returned=attempt["model"] == kept),
             prompt_tokens=attempt.get("prompt_tokens"),
             completion_tokens=attempt.get("completion_tokens"),
             logprobs=attempt.get("logprobs"),
@@ -176,3 +180,24 @@ def row_from_record(
         messages=None if single else messages,
         responses=responses,
     )
+
+
+def attempt_score(
+    labels: Mapping[tuple[str, str | None], float],
+    id: str,
+    attempt: Mapping[str, Any],
+    *,
+    returned: bool,
+) -> float | None:
+    """Return the score of one attempt of a record: its label, else what the record says.
+
+    Args:
+        labels: (id, model or None for the answer returned) → score.
+        id: Id of the record.
+        attempt: One of its attempts.
+        returned: Whether its answer is the one that was returned.
+    """
+    own: float | None = attempt.get("score")
+    if returned:
+        own = labels.get((id, None), own)
+    return labels.get((id, str(attempt.get("model"))), own)
