@@ -35,6 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "__main__",
         "local",
         "demo",
+        "exchange",
         "replay",
     ),
 )

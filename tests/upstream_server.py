@@ -311,6 +311,20 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(200, {}, completion())
 
+    def behave_judge(self, body: Any, first: bool) -> None:
+        """Say Yes; or what the question asks for: No, nothing of use, an error, or no answer at all."""
+        question = body["messages"][0]["content"]
+        if "say-error" in question:
+            self._send(500, {}, {"error": {"message": "SECRET-WORDS"}})
+        elif "say-nothing" in question:
+            self.behave_hang(body, first)
+        else:
+            said = "No." if "say-no." in question else "Well…" if "mumble" in question else "Yes"
+            answer = without_logprobs()
+            answer["choices"][0]["message"]["content"] = said
+            answer["usage"] = {"prompt_tokens": 1_000, "completion_tokens": 2}
+            self._send(200, {}, answer)
+
     def behave_always_blames_logprobs(self, _: Any, __: bool) -> None:
         self._send(400, {}, {"error": {"message": "the prompt about logprobs is bad"}})
 

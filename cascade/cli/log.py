@@ -1,12 +1,8 @@
-"""`cascade log`: reads decision logs."""
+"""`cascade log`: lists and shows the records of decision logs; the other commands have their own modules."""
 
 from __future__ import annotations
 
-import sys
-from bisect import bisect_left
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,12 +12,19 @@ from rich.console import Console
 from rich.table import Table
 
 from cascade.explain import format_usd
-from cascade.labels import read_csv, write_labels
 from cascade.log_reader import LogReader
+
+from .log_export import export_command
+from .log_import import import_command
+from .log_label import label_command
+from .losses import mention_losses
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Read the decision log.")
+app = typer.Typer(no_args_is_help=True, help="Read, label, import and export logs.")
+app.command("label")(label_command)
+app.command("import")(import_command)
+app.command("export")(export_command)
 
 _Folder = Annotated[
     Path, typer.Option("--path", "-p", help="The log: a folder of segments, or one segment.")
@@ -53,7 +56,7 @@ def ls_command(
         console = Console()
         # Into a file or a pipe the table is as wide as it needs to be.
         Console(width=console.width if console.is_terminal else 200).print(table)
-    _mention_losses(reader)
+    mention_losses([reader])
 
 
 @app.command("show")
@@ -71,48 +74,7 @@ def show_command(
     reader = LogReader(path=path)
     encoded = msgspec.json.encode(reader.find(id))
     print((encoded if json else msgspec.json.format(encoded, indent=2)).decode())
-    _mention_losses(reader)
-
-
-@app.command("label")
-def label_command(
-    labels: Annotated[
-        Path, typer.Argument(help="CSV with the columns id, score and, if wanted, model.")
-    ],
-    path: _Folder = Path("logs"),
-) -> None:
-    """Join labels to a decision log by id: what scorers are trained on.
-
-    A score is 1 for right, 0 for wrong, or a grade between. Without a model the label is about the
-    answer that was returned. Example: cascade log label verdicts.csv --path logs/
-    """
-    known = sorted(str(record.get("id")) for record in LogReader(path=path))
-    found, strange = [], []
-    for label in read_csv(labels):
-        whole = _whole_id(label.id, known)
-        if whole is None:
-            strange.append(label.id)
-        else:
-            found.append(replace(label, id=whole))
-    if found:
-        write_labels(path if path.is_dir() else path.parent, found)
-    print(f"{len(found)} labels joined")
-    if strange:
-        print(
-            f"{len(strange)} ids are not in this log or begin several, such as {strange[0]!r}",
-            file=sys.stderr,
-        )
-    if not found:
-        raise typer.Exit(1)
-
-
-def _whole_id(given: str, known: Sequence[str]) -> str | None:
-    """Return the one id that is `given` or begins with it; `log ls` prints beginnings."""
-    at = bisect_left(known, given)
-    if at == len(known) or not given or not known[at].startswith(given):
-        return None
-    several = at + 1 < len(known) and known[at + 1].startswith(given) and known[at] != given
-    return None if several else known[at]
+    mention_losses([reader])
 
 
 def _row(record: dict[str, Any]) -> tuple[str, ...]:
@@ -127,12 +89,3 @@ def _row(record: dict[str, Any]) -> tuple[str, ...]:
         format_usd(record.get("cost_usd")),
         f"{record.get('latency_s') or 0.0:.3f}",
     )
-
-
-def _mention_losses(reader: LogReader) -> None:
-    if reader.torn:
-        print(
-            f"{reader.torn} lines could not be read (cut off by a killed process)", file=sys.stderr
-        )
-    if reader.dropped:
-        print(f"{reader.dropped} records were dropped when they were written", file=sys.stderr)

@@ -1,0 +1,1 @@
+"""Logs from elsewhere into traffic logs, logs into Parquet, and answers graded by a judge model."""
