@@ -114,28 +114,23 @@ def row_problems(row: TrafficRow) -> list[str]:
     """Return what is wrong with the numbers of a row; empty when it can be used as it is."""
     found = []
     seen: set[str] = set()
-    for response in row.responses:
-        if response.model in seen:
-            found.append(f"model {response.model!r} twice")
-        seen.add(response.model)
-        for name, low, high in _RANGES:
-            value = getattr(response, name)
-            if value is not None and not (low <= value <= high and math.isfinite(value)):
-                found.append(
-                    f"{name} {value!r} of {response.model!r} is not in [{low:g}, {high:g}]"
-                )
-        # NaN fails the comparison and counts as a problem too.
-        if response.logprobs and not all(value <= 1e-4 for value in response.logprobs):
-            found.append(f"a log-probability of {response.model!r} is above 0 or not a number")
+    for r in row.responses:
+        if r.model in seen:
+            found.append(f"model {r.model!r} twice")
+        seen.add(r.model)
+        for name, value, high in (
+            ("score", r.score, 1.0),
+            ("p_true", r.p_true, 1.0),
+            ("cost_usd", r.cost_usd, math.inf),
+            ("latency_s", r.latency_s, math.inf),
+        ):
+            # NaN fails the comparison; infinity is no cost and no time either.
+            if value is not None and not (0.0 <= value <= high and value != math.inf):
+                found.append(f"{name} {value!r} of {r.model!r} is not in [0, {high:g}]")
+        # NaN here too: the greatest of numbers and NaN is not to be relied on, a sum is.
+        if r.logprobs and not (max(r.logprobs) <= 1e-4 and sum(r.logprobs) <= math.inf):
+            found.append(f"a log-probability of {r.model!r} is above 0 or not a number")
     return found
-
-
-_RANGES = (
-    ("score", 0.0, 1.0),
-    ("p_true", 0.0, 1.0),
-    ("cost_usd", 0.0, math.inf),
-    ("latency_s", 0.0, math.inf),
-)
 
 
 def row_from_record(
