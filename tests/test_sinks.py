@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,19 +57,40 @@ def test_a_batch_is_written_without_waiting_for_the_timer(tmp_path: Path) -> Non
     sink.close()
 
 
+class Held(Mapping[str, str]):
+    """Holds up whoever writes it out until it is let go."""
+
+    def __init__(self) -> None:
+        self.let_go = threading.Event()
+
+    def __iter__(self) -> Iterator[str]:
+        self.let_go.wait(60)
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+    def __getitem__(self, key: str) -> str:
+        raise KeyError(key)
+
+
 @pytest.mark.anyio
 async def test_a_full_queue_delays_an_ask_no_longer_than_stated(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Then the record is dropped, counted, said, and noted in the log itself."""
-    clock = FakeClock()
-    sink = JsonlSink(tmp_path, flush_s=60, max_pending=2, max_wait_s=0.1, clock=clock)
+    clock, held = FakeClock(), Held()
+    sink = JsonlSink(
+        tmp_path, flush_s=60, flush_records=1, max_pending=2, max_wait_s=0.1, clock=clock
+    )
     sink.start()
-    for i in range(3):
+    await sink.write(record(0) | {"metadata": held})
+    for i in (1, 2):
         await sink.write(record(i))
     assert clock.seconds == pytest.approx(0.1, abs=0.01)
     assert sink.statistics().dropped == 1
     assert "1 records dropped" in caplog.text
+    held.let_go.set()
     sink.close()
     reader = LogReader(path=tmp_path)
     assert [r["id"] for r in reader] == ["0000", "0001"]
@@ -180,12 +202,15 @@ def test_a_small_queue_wakes_the_writer_before_it_is_full(tmp_path: Path) -> Non
     """`max_pending` below `flush_records` does not mean waiting for the timer."""
     sink = JsonlSink(tmp_path, flush_s=60, flush_records=256, max_pending=50)
     sink.start()
-    for i in range(200):
-        sink.write_nowait(record(i))
-        if i % 40 == 39:
-            time.sleep(0.05)
+    give_up = time.monotonic() + 30
+    for written in range(50, 201, 50):
+        for i in range(written - 50, written):
+            sink.write_nowait(record(i))
+        while sink.statistics().written < written and time.monotonic() < give_up:
+            time.sleep(0.005)
     sink.close()
-    assert len(ids(tmp_path)) > 150
+    assert len(ids(tmp_path)) == 200
+    assert time.monotonic() < give_up
 
 
 def test_a_log_to_which_nothing_was_written_leaves_no_file(tmp_path: Path) -> None:
