@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from cascade.cli.prices import read_prices
 from cascade.cli.tables import load_scorer, read_log
 from cascade.replay.table import Table
+from cascade.traffic_log import TrafficLog
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT.parent / "shared" / "data"
@@ -24,6 +26,7 @@ OUT = ROOT / "out"
 FIRM = ("cascade9_mmlu", "cascade9_truthfulqa", "confidence_sciq", "llmrouter_scores", "mmlupro")
 SMALL = ("samples_date", "zeroeval_gsm8k")
 LOGS = (*FIRM, *SMALL, "local_headlines")
+SCORES_ONLY = ("llmrouter_scores",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +45,7 @@ def absent() -> str | None:
 
 def shared_log(name: str) -> SharedLog:
     """Return a shared log, its scorer trained if need be."""
-    log, prices = DATA / f"{name}.jsonl.gz", DATA / "prices.json"
+    log, prices = _priced(DATA / f"{name}.jsonl.gz", name), DATA / "prices.json"
     folder = OUT / "scorers" / name
     if not (folder / "manifest.json").exists():
         command = [sys.executable, "-m", "cascade", "train", str(log), "-o", str(folder)]
@@ -60,6 +63,26 @@ def shared_log(name: str) -> SharedLog:
         ]
     tables = [t.take(np.flatnonzero(t.complete)) for t in tables]
     return SharedLog(name=name, train=tables[0], test=tables[1])
+
+
+def _priced(log: Path, name: str) -> Path:
+    """Return a log whose answers can be priced.
+
+    A log of scores only has no output tokens: there the input alone is priced, which keeps the
+    order of the models.
+    """
+    if name not in SCORES_ONLY:
+        return log
+    copy = OUT / "logs" / f"{name}.jsonl"
+    if not copy.exists():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        lines = []
+        for row in TrafficLog(paths=[log]):
+            for response in row.responses:
+                response.completion_tokens = response.completion_tokens or 0
+            lines.append(msgspec.json.encode(row))
+        copy.write_bytes(b"\n".join(lines) + b"\n")
+    return copy
 
 
 def write_result(name: str, result: dict[str, Any]) -> None:

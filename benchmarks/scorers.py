@@ -28,11 +28,11 @@ sys.path.insert(0, str(ROOT))
 
 from cascade.records import TrafficRow  # noqa: E402
 from cascade.traffic_log import TrafficLog  # noqa: E402 - run as a script from anywhere
-from scorers.dataset import read_dataset  # noqa: E402
+from scorers.dataset import Dataset, read_dataset  # noqa: E402
 from scorers.evaluate import auroc, brier, deferral, ece, paired_bootstrap  # noqa: E402
 from scorers.folds import fold_ids, prompt_groups  # noqa: E402
 from scorers.heads import Blocks  # noqa: E402
-from scorers.judges import fit_pair  # noqa: E402
+from scorers.ladder import fit_ladder  # noqa: E402
 from scorers.text_head import fit_text, fit_vocabulary  # noqa: E402
 
 SHARED = ROOT.parent / "shared" / "data"
@@ -97,11 +97,24 @@ class Line:
 class Log:
     """A shared log: its features, and which rows are for fitting (train) and for reporting (test)."""
 
-    models: tuple[str, ...]
-    blocks: Blocks
-    cost: np.ndarray
+    data: Dataset
     train: np.ndarray
     test: np.ndarray
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models of the log."""
+        return self.data.models
+
+    @property
+    def blocks(self) -> Blocks:
+        """Prompts, answers, features and scores."""
+        return self.data.blocks
+
+    @property
+    def cost(self) -> np.ndarray:
+        """US dollars of each answer. Shape (n, k)."""
+        return self.data.cost
 
 
 def load(name: str) -> Log:
@@ -130,9 +143,7 @@ def load(name: str) -> Log:
     # The logged p_true is used where its second call is in the logged cost: cascade9_truthfulqa.
     data = read_dataset(rows(), price=price, p_true=True)
     return Log(
-        models=tuple(data.models),
-        blocks=data.blocks,
-        cost=data.cost,
+        data=data,
         train=np.flatnonzero([split == "train" for split in splits]),
         test=np.flatnonzero([split == "test" for split in splits]),
     )
@@ -151,13 +162,19 @@ def pair(score: np.ndarray, cost: np.ndarray) -> tuple[int, int]:
 
 
 def ours(
-    blocks: Blocks, train: np.ndarray, test: np.ndarray, weak: int, strong: int, seed: int
+    data: Dataset, train: np.ndarray, test: np.ndarray, weak: int, strong: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return (P(cheap right), value of escalating, payoff of escalating) on `test`, each (n,)."""
-    fitted = fit_pair(blocks, train, weak, strong, seed=seed)
-    q, value = fitted.escalate(blocks, test)
-    keep = fitted.keep_weak(blocks, test)
-    return q, value, np.where(keep, blocks.score[test, weak], blocks.score[test, strong])
+    """Return (P(cheap right), value of escalating, payoff of escalating) on `test`, each (n,).
+
+    What `cascade train --models cheap,strong` fits and `cascade replay` measures.
+    """
+    pair = [data.models[weak], data.models[strong]]
+    fitted, _ = fit_ladder(data, train, pair, seed)
+    two = data.only(pair)
+    q = fitted.probabilities(two, test, [1, 3])
+    score = two.score[test]
+    payoff = np.where(fitted.keep_weak(q, 0, 1), score[:, 0], score[:, 1])
+    return q[1][:, 0], fitted.value_of_escalating(q, 0, 1), payoff
 
 
 def peers(
@@ -231,7 +248,7 @@ def half_split(name: str, seeds: int, draws: int) -> list[Line]:
     blocks, train, test = data.blocks, data.train, data.test
     weak, strong = pair(blocks.score[train], data.cost[train])
     y_weak, y_strong = blocks.score[test, weak], blocks.score[test, strong]
-    runs = [ours(blocks, train, test, weak, strong, seed) for seed in range(seeds)]
+    runs = [ours(data.data, train, test, weak, strong, seed) for seed in range(seeds)]
     curves = [deferral(value, y_weak, y_strong, pay) for _, value, pay in runs]
     first = curve(name, "cascade", runs[0][1], y_weak, y_strong, runs[0][2], draws)
     lines = [
@@ -293,7 +310,7 @@ def whole_file(name: str, seeds: int, draws: int) -> list[Line]:
         value, pay, q = np.zeros(len(y_weak)), y_strong.copy(), np.zeros(len(y_weak))
         for fold in range(5):
             rest, held = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-            q[held], value[held], pay[held] = ours(blocks, rest, held, weak, strong, seed)
+            q[held], value[held], pay[held] = ours(data.data, rest, held, weak, strong, seed)
         found.append((q, value, pay))
     curves = [deferral(value, y_weak, y_strong, pay) for _, value, pay in found]
     first = curve(name, "", found[0][1], y_weak, y_strong, found[0][2], draws)
@@ -321,7 +338,7 @@ def few_labels(name: str, labels: int, draws: int) -> list[Line]:
     found = []
     for draw in range(draws):
         picked = np.sort(np.random.default_rng(draw).permutation(train)[:labels])
-        _, value, pay = ours(blocks, picked, test, weak, strong, draw)
+        _, value, pay = ours(data.data, picked, test, weak, strong, draw)
         found.append(deferral(value, y_weak, y_strong, pay).apgr)
     return [
         Line(

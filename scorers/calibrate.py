@@ -1,4 +1,8 @@
-"""Monotone maps from raw scores to probabilities, fitted on out-of-fold scores: Platt below 1,000 rows, isotonic blended above."""
+"""Monotone maps from raw scores to probabilities, fitted on out-of-fold scores: beta calibration, isotonic blended in from 1,000 rows on.
+
+Beta calibration is Platt's map with one parameter more, the skew, which is pulled to 0: with few
+rows it is Platt's.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,11 @@ ISOTONIC_FROM = 1_000
 """Rows from which on half of the map is isotonic."""
 
 _LOW, _HIGH = 0.005, 0.995
-_PULL_ROWS = 5.0  # what the pull of the slope towards 1 is worth
+_SLOPE_PULL = 30.0
+"""Pull of the slope towards 1. Of 5 and 30, and of skews pulled by 3, 10, 30 and not fitted, these two
+were best in cross-validation on nine shared logs (Brier score .15851 against .15904 for Platt's map)."""
+_SKEW_PULL = 3.0
+"""Pull of the skew towards 0."""
 _LEAST_SLOPE = 0.02
 _ISOTONIC_SHARE = 0.5
 
@@ -47,10 +55,11 @@ def sigmoid_one(z: float) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """(1 - blend) * sigmoid(slope * logit(raw) + bias) + blend * (steps at raw, linear between).
+    """(1 - blend) * sigmoid(slope * logit(raw) + skew * (ln raw + ln(1 - raw)) + bias) + blend * (steps at raw, linear between).
 
     Attributes:
-        slope: > 0, so the order is kept.
+        slope: > abs(skew), so the order is kept.
+        skew: How much faster it rises near 0 than near 1; 0 for Platt's map.
         bias: Log odds.
         knots: Mean raw score of each isotonic block, ascending; empty without that part. Shape (k,).
         steps: Its probability, non-decreasing. Shape (k,).
@@ -58,6 +67,7 @@ class Calibration:
     """
 
     slope: float
+    skew: float
     bias: float
     knots: np.ndarray
     steps: np.ndarray
@@ -65,14 +75,16 @@ class Calibration:
 
     def __call__(self, raw: np.ndarray) -> np.ndarray:
         """Return probabilities in [0, 1], non-decreasing in ``raw``. Shape as ``raw``."""
-        p = sigmoid(self.slope * logit(raw) + self.bias)
+        p = sigmoid(self.slope * logit(raw) + self.skew * _spread(raw) + self.bias)
         if self.blend and len(self.knots):
             p = (1.0 - self.blend) * p + self.blend * np.interp(raw, self.knots, self.steps)
         return p
 
     def one(self, raw: float) -> float:
         """Return what a call gives for one score, ten times as fast."""
-        p = sigmoid_one(self.slope * logit_one(raw) + self.bias)
+        q = min(max(raw, _LOW), _HIGH) if raw == raw else math.nan
+        up, down = math.log(q), math.log(1.0 - q)
+        p = sigmoid_one(self.slope * (up - down) + self.skew * (up + down) + self.bias)
         if self.blend and len(self.knots):
             p = (1.0 - self.blend) * p + self.blend * float(np.interp(raw, self.knots, self.steps))
         return p
@@ -83,49 +95,79 @@ def fit_calibration(
 ) -> Calibration:
     """Fit on out-of-fold scores.
 
-    Platt: two parameters by Newton with a weak pull of the slope towards 1 (worth five rows), never
-    negative, so the order is kept. Isotonic: pool-adjacent-violators, each block at its mean score;
-    half the weight, because alone it ties many rows.
+    Beta: three parameters by Newton, with a pull of the slope towards 1 and of the
+    skew towards 0; never falling, so the order is kept. Isotonic: pool-adjacent-violators, each
+    block at its mean score; half the weight, because alone it ties many rows.
 
     Args:
         raw: Scores in [0, 1]. Shape (n,).
         y: Labels in [0, 1]. Shape (n,).
         weight: Of the rows, shape (n,); None for 1 each.
 
-    Source: Platt 1999; Zadrozny and Elkan 2002.
+    Source: Platt 1999; Kull, Silva Filho and Flach 2017 (a = slope + skew, b = slope - skew);
+    Zadrozny and Elkan 2002.
     """
     raw = np.asarray(raw, float)
     y = np.asarray(y, float)
     w = np.ones(len(y)) if weight is None else np.asarray(weight, float)
     base = float(np.clip(np.average(y, weights=w), 1e-3, 1 - 1e-3))
-    slope, bias = _platt(logit(raw), y, w, base)
+    slope, skew, bias = _beta(raw, y, w, base)
     if len(y) < ISOTONIC_FROM:
         empty = np.zeros(0)
-        return Calibration(slope=slope, bias=bias, knots=empty, steps=empty, blend=0.0)
+        return Calibration(slope=slope, skew=skew, bias=bias, knots=empty, steps=empty, blend=0.0)
     knots, right, size = isotonic(raw, y, w)
     steps = np.maximum.accumulate((right + base) / (size + 1.0))  # one row of prior a block
-    return Calibration(slope=slope, bias=bias, knots=knots, steps=steps, blend=_ISOTONIC_SHARE)
+    return Calibration(
+        slope=slope, skew=skew, bias=bias, knots=knots, steps=steps, blend=_ISOTONIC_SHARE
+    )
 
 
-def _platt(z: np.ndarray, y: np.ndarray, w: np.ndarray, base: float) -> tuple[float, float]:
-    """Return slope and bias on log odds ``z``."""
-    slope, bias = 1.0, 0.0
-    for _ in range(50):
-        p = sigmoid(slope * z + bias)
-        v = w * np.maximum(p * (1 - p), 1e-6)
-        error = w * (p - y)
-        gradient = np.array([np.sum(error * z) + _PULL_ROWS * (slope - 1.0), np.sum(error)])
-        cross = np.sum(v * z)
-        hessian = np.array([[np.sum(v * z * z) + _PULL_ROWS, cross], [cross, np.sum(v) + 1e-9]])
-        step = np.linalg.solve(hessian, gradient)
-        slope -= float(np.clip(step[0], -1, 1))
-        bias -= float(np.clip(step[1], -2, 2))
-        if np.abs(step).max() < 1e-7:
-            break
+def _spread(raw: np.ndarray) -> np.ndarray:
+    """Return ln p + ln(1 - p) of probabilities clipped as in `logit`. Shape as ``raw``."""
+    q = np.clip(raw, _LOW, _HIGH)
+    return np.asarray(np.log(q) + np.log1p(-q))
+
+
+def _beta(raw: np.ndarray, y: np.ndarray, w: np.ndarray, base: float) -> tuple[float, float, float]:
+    """Return slope, skew and bias; without the skew where it would make the map fall."""
+    z = logit(raw)
+    columns = np.stack([z, _spread(raw), np.ones(len(y))], axis=1)
+    slope, skew, bias = _newton(columns, y, w, np.array([_SLOPE_PULL, _SKEW_PULL, 1e-9]))
+    if slope - abs(skew) >= _LEAST_SLOPE:
+        return slope, skew, bias
+    slope, bias = _newton(columns[:, [0, 2]], y, w, np.array([_SLOPE_PULL, 1e-9]))
     if slope < _LEAST_SLOPE:  # the score says nothing: keep the order, promise the base rate
         slope = _LEAST_SLOPE
         bias = float(np.log(base / (1 - base)) - slope * np.average(z, weights=w))
-    return slope, bias
+    return slope, 0.0, bias
+
+
+def _newton(
+    columns: np.ndarray, y: np.ndarray, w: np.ndarray, pull: np.ndarray
+) -> tuple[float, ...]:
+    """Return the weights of a logistic fit; the first is pulled to 1, the others to 0."""
+    centre = np.zeros(columns.shape[1])
+    centre[0] = 1.0
+
+    def loss(weights: np.ndarray) -> float:
+        z = columns @ weights
+        return float(w @ (np.logaddexp(0.0, z) - y * z) + 0.5 * pull @ (weights - centre) ** 2)
+
+    found, now = centre, loss(centre)
+    for _ in range(50):
+        p = sigmoid(columns @ found)
+        v = w * np.maximum(p * (1 - p), 1e-6)
+        gradient = columns.T @ (w * (p - y)) + pull * (found - centre)
+        hessian = (columns * v[:, None]).T @ columns + np.diag(pull)
+        step = np.linalg.solve(hessian, gradient)
+        share = 1.0
+        # A whole step may go too far where scores are extreme and wrong.
+        while (new := loss(found - share * step)) > now and share > 1e-6:
+            share *= 0.5
+        found, now = found - share * step, min(new, now)
+        if np.abs(share * step).max() < 1e-7:
+            break
+    return tuple(found.tolist())
 
 
 def isotonic(

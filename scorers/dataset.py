@@ -311,6 +311,7 @@ def collect(
     seed: int = 0,
     need_score: bool = True,
     signals: bool = True,
+    others: bool = False,
 ) -> Collected:
     """Stream rows and keep at most `limit` of them, each row of the log equally likely.
 
@@ -323,6 +324,7 @@ def collect(
         seed: Of the sampling.
         need_score: Whether rows without any score are left out.
         signals: Whether token log-probabilities are read; features need them.
+        others: Keep the answers of models outside `models` too, where a row is kept for those.
     """
     found = Collected()
     names: dict[str, None] = {}
@@ -348,7 +350,8 @@ def collect(
             at = int(rng.integers(0, found.seen))
             if at >= limit:
                 continue
-        kept = {r.model: _keep(r, price, signals) for r in used}
+        answers = row.responses if others else used
+        kept = {r.model: _keep(r, price, signals) for r in answers}
         if at == len(found.ids):
             found.ids.append(row.id)
             found.prompts.append(row.prompt)

@@ -282,10 +282,12 @@ def _fit_pool(
     for j in range(b.score.shape[1]):
         if (target != last and j == target) or not b.has_text(j):
             continue
-        wide.append(_pool_rows(b, rows, j, strength))
-        narrow.append(_signal_rows(b, rows, j, strength))
-        goals.append(b.score[rows, j if target == last else target])
-        weights.append(np.full(len(rows), 1.0 if j == last else POOL_WEIGHT))
+        goal = b.score[rows, j if target == last else target]
+        known = np.isfinite(goal)  # a model outside the ladder may lack some scores
+        wide.append(_pool_rows(b, rows[known], j, strength))
+        narrow.append(_signal_rows(b, rows[known], j, strength))
+        goals.append(goal[known])
+        weights.append(np.full(int(known.sum()), 1.0 if j == last else POOL_WEIGHT))
     x, y, weight = np.vstack(wide), np.concatenate(goals), np.concatenate(weights)
     signal = None
     if np.isfinite(b.own[rows, last][:, _SIGNAL_COLUMNS]).any():

@@ -32,6 +32,7 @@ __all__ = [
     "LadderModel",
     "Member",
     "OutOfFold",
+    "donors",
     "fit_ladder",
     "pick_models",
 ]
@@ -47,6 +48,12 @@ FIT_ROWS = 20_000
 STATE_ROWS = 400_000
 """Rows times states that the second level is fitted on at most."""
 FOLDS_STATES_FEW = 8
+PAIR = 2
+"""Up to so many models there is no learner over states, and models outside the ladder help."""
+MOST_READ = 6
+"""Models whose answers are read for a ladder of one or two, itself included."""
+DONOR_SHARE = 0.5
+"""Share of the rows on which a model outside the ladder must have a score."""
 FEW_MODELS_ROWS = 600
 """Below it a default ladder has three models: further ones are further chances to overfit."""
 _EXTRA = tuple(OWN_NAMES.index(c) for c in ("l_mean", "a_log_words", "e_wrong_share", "c_marked"))
@@ -199,7 +206,8 @@ def fit_ladder(
     """Fit the scorer of a ladder.
 
     Args:
-        dataset: Holds the models.
+        dataset: Holds the models. Further models in it help to judge a ladder of one or two: their
+            answers to the same prompts are examples of right and wrong.
         rows: Rows to learn from; those on which a model has no score are left out, and beyond
             `FIT_ROWS` a random sample of them is used.
         models: The ladder, cheapest first; one to `MAX_MODELS`.
@@ -216,8 +224,7 @@ def fit_ladder(
             f"{len(models)} models given ({', '.join(models)}); "
             f"a scorer takes 1 to {MAX_MODELS}, each once"
         )
-    data = dataset.only(models)
-    b = data.blocks
+    b = dataset.only(models).blocks
     rows = rows[np.isfinite(b.score[rows]).all(axis=1)]
     if len(rows) < LEAST_ROWS:
         raise TrainingFailed(
@@ -236,6 +243,9 @@ def fit_ladder(
         any(b.texts[i][j] is not None for i in rows.tolist()) for j in range(len(models))
     )
     groups = prompt_groups([b.prompts[i] for i in rows])
+    if len(models) <= PAIR:
+        helpful = donors(dataset.models, dataset.score[rows], models)
+        b = dataset.only([*models, *helpful]).blocks
     members, qs, raws = [], [], []
     # One thread: BLAS loses more to its threads on matrices of this size than it gains, and sums
     # in one order give the same bytes on every run.
@@ -255,6 +265,24 @@ def fit_ladder(
         members=tuple(members),
     )
     return model, OutOfFold(rows=rows, q=np.mean(qs, axis=0), raw=np.mean(raws, axis=0))
+
+
+def donors(known: Sequence[str], score: np.ndarray, models: Sequence[str]) -> list[str]:
+    """Return models outside the ladder whose answers help to judge its own, nearest in quality first.
+
+    Args:
+        known: The columns of `score`.
+        score: In [0, 1], NaN unknown. Shape (n, k).
+        models: The ladder.
+    """
+    enough = np.isfinite(score).mean(axis=0) >= DONOR_SHARE
+    mean = {m: float(np.nanmean(score[:, j])) for j, m in enumerate(known) if enough[j]}
+    own = [mean[m] for m in models if m in mean]
+    others = [m for m in mean if m not in models]
+    if not own:
+        return []
+    others.sort(key=lambda m: (min(abs(mean[m] - x) for x in own), m))
+    return others[: max(0, MOST_READ - len(models))]
 
 
 def pick_models(score: np.ndarray, cost: np.ndarray) -> list[int]:
@@ -374,9 +402,9 @@ def _fit_member(
     steps: _Steps,
 ) -> tuple[Member, np.ndarray, np.ndarray]:
     m = len(readable)
-    few = FOLDS_FEW if m <= 2 else FOLDS_STATES_FEW
+    few = FOLDS_FEW if m <= PAIR else FOLDS_STATES_FEW
     folds = fold_ids(groups, FOLDS if len(rows) >= FEW_ROWS else few, seed)
-    if m <= 2 or not any(readable):
+    if m <= PAIR or not any(readable):
         return _fit_pairwise(b, rows, readable, folds, seed, steps)
     return _fit_states(b, rows, readable, folds, seed, steps)
 

@@ -114,6 +114,7 @@ _Checks = dict[str, Callable[[Any], bool]]
 _CHECKS: dict[type, _Checks] = {
     Calibration: {
         "slope": lambda c: _real(c.slope) and c.slope > 0,
+        "skew": lambda c: _real(c.skew) and _real(c.slope) and abs(c.skew) < c.slope,
         "bias": lambda c: _real(c.bias),
         "knots": lambda c: _finite(c.knots, 1) and _ascending(c.knots),
         "steps": lambda c: (

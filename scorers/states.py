@@ -189,7 +189,7 @@ class StateModel:
 
 
 _NO_ROWS = np.zeros(0)
-_IDENTITY = Calibration(slope=1.0, bias=0.0, knots=_NO_ROWS, steps=_NO_ROWS, blend=0.0)
+_IDENTITY = Calibration(slope=1.0, skew=0.0, bias=0.0, knots=_NO_ROWS, steps=_NO_ROWS, blend=0.0)
 
 
 def fit_states(

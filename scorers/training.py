@@ -16,7 +16,17 @@ from .artifact import save
 from .calibrate import ISOTONIC_FROM
 from .dataset import Collected, Dataset, TrainingFailed
 from .explain import Explained, explain
-from .ladder import LEAST_ROWS, MAX_MODELS, SEEDS, LadderModel, OutOfFold, fit_ladder, pick_models
+from .ladder import (
+    LEAST_ROWS,
+    MAX_MODELS,
+    PAIR,
+    SEEDS,
+    LadderModel,
+    OutOfFold,
+    donors,
+    fit_ladder,
+    pick_models,
+)
 from .report import Report, make_report
 
 __all__ = ["Choice", "Trained", "choose_models", "train"]
@@ -154,9 +164,13 @@ def train(
         raise TrainingFailed(_too_few(found, models, score, len(rows)))
     with threadpool_limits(limits=1):  # for the same reasons as in `fit_ladder`
         tell(0.0, "reading answers")
-        data = found.dataset(models, p_true=p_true, progress=lambda i: tell(0.1 * i / n, "reading"))
+        names = list(models)
+        if len(models) <= PAIR:
+            names += donors(found.models, found.column("score", found.models)[rows], models)
+        read = found.dataset(names, p_true=p_true, progress=lambda i: tell(0.1 * i / n, "reading"))
+        data = read.only(models)
         model, oof = fit_ladder(
-            data,
+            read,
             rows,
             models,
             seed,
@@ -181,9 +195,9 @@ def train(
             }
             for j, m in enumerate(report.models)
         ],
-        "calibration": "Platt, blended with isotonic steps"
+        "calibration": "beta, blended with isotonic steps"
         if len(oof.rows) >= ISOTONIC_FROM
-        else "Platt",
+        else "beta",
         "metrics": report.as_json(),
         "stage": report.stage,
     }

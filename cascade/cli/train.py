@@ -177,7 +177,15 @@ def _collect(
                 tell(0.0, f"reading the log: {log.rows:,} rows")
             yield row
 
-    return collect(rows(), split=split, models=models, price=prices.cost, limit=sample, seed=seed)
+    return collect(
+        rows(),
+        split=split,
+        models=models,
+        price=prices.cost,
+        limit=sample,
+        seed=seed,
+        others=True,
+    )
 
 
 def _check_split(found: Collected, split: str | None, option: str) -> None:

@@ -69,7 +69,7 @@ def test_what_comes_back_is_what_was_saved(pair_scorer: Path) -> None:
     assert artifact.separates == {"small": True, "large": True}
     manifest = artifact.manifest
     assert manifest["data"]["fitted_on"] == 210
-    assert manifest["calibration"] == "Platt"
+    assert manifest["calibration"] == "beta"
     assert [m["conclusion"] for m in manifest["models"]] == ["separates", "separates"]
     assert manifest["models"][0]["mean_cost_usd"] == pytest.approx(1e-4)
     assert manifest["created"] == "2026-01-01T00:00:00Z"

@@ -11,7 +11,7 @@ from cascade.errors import ScorerError
 from scorers.artifact import load
 from scorers.dataset import Dataset, TrainingFailed, collect, read_dataset
 from scorers.evaluate import auroc
-from scorers.ladder import LadderModel, fit_ladder, pick_models
+from scorers.ladder import LadderModel, donors, fit_ladder, pick_models
 from scorers.training import choose_models, train
 
 from .. import traffic
@@ -220,3 +220,30 @@ def test_what_is_missing_is_told() -> None:
         row.responses[1].score = None
     with pytest.raises(TrainingFailed, match=r"5 of 40 rows .*small: 40, large: 5"):
         train(collect(made), PAIR)
+
+
+def test_models_outside_the_ladder_help_in_the_order_of_their_quality() -> None:
+    """Nearest in quality first, at most four beside a pair, none that is mostly unscored."""
+    rng = np.random.default_rng(0)
+    means = [0.5, 0.9, 0.1, 0.45, 0.88, 0.6, 0.7]
+    score = (rng.random((400, 7)) < means).astype(float)
+    score[:300, 5] = np.nan
+    names = list("abcdefg")
+    assert donors(names, score, ["a", "b"]) == ["e", "d", "g", "c"]
+    assert donors(names[:2], score[:, :2], ["a", "b"]) == []
+
+
+def test_a_pair_learns_from_further_models_and_is_used_without_them() -> None:
+    """The scorer of a pair is asked about rows that hold the pair's answers alone."""
+    made = traffic.rows(240, ("tiny", "small", "large"))
+    for row in made[::3]:
+        row.responses[0].score = None  # the model outside may lack scores
+    pair = list(PAIR)
+    whole = read_dataset(made)
+    alone, _ = fit_ladder(whole.only(pair), np.arange(240), pair, seeds=1)
+    helped, _ = fit_ladder(whole, np.arange(240), pair, seeds=1)
+    new = read_dataset(traffic.rows(100, PAIR, seed=1, start=1_000))
+    q = helped.probabilities(new, np.arange(100))
+    assert np.isfinite(q).all()
+    assert not np.array_equal(q, alone.probabilities(new, np.arange(100)))
+    assert auroc(q[1][:, 0], new.score[:, 0]) > 0.8
