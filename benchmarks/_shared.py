@@ -27,6 +27,8 @@ FIRM = ("cascade9_mmlu", "cascade9_truthfulqa", "confidence_sciq", "llmrouter_sc
 SMALL = ("samples_date", "zeroeval_gsm8k")
 LOGS = (*FIRM, *SMALL, "local_headlines")
 SCORES_ONLY = ("llmrouter_scores",)
+PAID_P_TRUE = ("cascade9_truthfulqa",)
+"""Logs whose `cost_usd` includes the second call that gave `p_true`: it is used as it was paid for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,7 @@ def shared_log(name: str) -> SharedLog:
     folder = OUT / "scorers" / name
     if not (folder / "manifest.json").exists():
         command = [sys.executable, "-m", "cascade", "train", str(log), "-o", str(folder)]
+        command += ["--p-true"] if name in PAID_P_TRUE else []
         done = subprocess.run(
             [*command, "--prices", str(prices)], cwd=ROOT, capture_output=True, check=False
         )
