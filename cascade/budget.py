@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .errors import CascadeError, DeadlineExceeded, NotRecorded, ProviderError
 from .ladder import Rung
 from .pricing import add_costs
 from .types import Attempt
 
-__all__ = ["refusal_to_spend", "spent_usd"]
+__all__ = ["cost_of_failure", "refusal_to_spend", "spent_usd"]
+
+
+def cost_of_failure(error: CascadeError) -> float | None:
+    """Return what a failed call cost, US dollars: 0 when it cannot have been billed, else None.
+
+    Not billed is what never left, what a recorded log does not hold, and what was refused with a
+    status. A call that was cut, timed out, or answered with something that is no completion may
+    have been served, and nobody says what for.
+    """
+    if not isinstance(error, ProviderError) or isinstance(error, NotRecorded):
+        return None if isinstance(error, DeadlineExceeded) else 0.0
+    refused = error.status is not None and not 200 <= error.status < 300
+    return 0.0 if refused or not error.sent else None
 
 
 def spent_usd(attempts: Sequence[Attempt]) -> float | None:
     """Return what the attempts cost together, US dollars; None when one of them is unknown.
 
-    A skipped rung costs nothing. A failed call whose cost nobody reported counts as unknown only
-    if the provider had begun to answer; clients report that by setting the attempt's cost to None.
+    A skipped rung costs nothing; of a failed one see `cost_of_failure`.
     """
     total: float | None = 0.0
     for attempt in attempts:

@@ -17,6 +17,7 @@ from typing import Any, Self
 import anyio
 import anyio.to_thread
 
+from .budget import cost_of_failure
 from .clock import SystemClock
 from .errors import (
     CascadeError,
@@ -216,7 +217,8 @@ class Cascade:
         Raises:
             RequestError: The prompt or an option cannot be sent; nothing was spent.
             EngineClosed: The engine is not open.
-            AllRungsFailed: No rung gave an answer; a group of every cause.
+            AllRungsFailed: No rung gave an answer; a group of every cause. Like every `RunError` that
+                ends an ask it holds `attempts`, `cost_usd` and `ask_id`.
             DeadlineExceeded: The time ran out before any rung had answered.
             BudgetExceeded: `max_cost_usd` allows no call.
         """
@@ -257,8 +259,10 @@ class Cascade:
         finally:
             self._in_flight -= 1
         if ending.kept is None:
-            assert ending.error is not None
-            raise ending.error
+            error = ending.error
+            assert error is not None
+            error.ask_id, error.attempts, error.cost_usd = ask.id, ending.attempts, ending.cost_usd
+            raise error
         kept = ending.attempts[ending.kept]
         assert kept.answer is not None
         return Result(
@@ -301,7 +305,7 @@ class Cascade:
         client = self._rung_clients[effect.rung]
         started = self._clock.monotonic()
         if not self._open:  # closed while this ask was running: open no new connection
-            return Failed(error=EngineClosed("the engine was closed"), latency_s=0.0)
+            return Failed(error=EngineClosed("the engine was closed"), latency_s=0.0, cost_usd=0.0)
         try:
             if demand.deadline_s is None:
                 answer: Answer = await client.complete(effect.call)
@@ -318,7 +322,11 @@ class Cascade:
         except CascadeError as exc:
             # A client that cannot send this request (`ConfigError`) is one failed rung like any other:
             # what earlier rungs answered is paid for, and another rung may take it.
-            return Failed(error=exc, latency_s=self._clock.monotonic() - started)
+            return Failed(
+                error=exc,
+                latency_s=self._clock.monotonic() - started,
+                cost_usd=cost_of_failure(exc),
+            )
         return Answered(answer=answer, latency_s=self._clock.monotonic() - started)
 
     async def _measure(

@@ -34,7 +34,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from .types import Attempt
 
 __all__ = [
     "AllRungsFailed",
@@ -122,7 +125,18 @@ class LadderError(ConfigError):
 
 
 class RunError(CascadeError):
-    """One ask failed although the configuration is sound."""
+    """One ask failed although the configuration is sound.
+
+    Attributes:
+        ask_id: Id of the ask that ended with it, as in the decision log; None for the error of a
+            single attempt.
+        attempts: What was tried, as in `Result.attempts`; empty for the error of a single attempt.
+        cost_usd: What the ask had cost, US dollars, rejected answers included; None if unknown.
+    """
+
+    ask_id: str | None = None
+    attempts: tuple[Attempt, ...] = ()
+    cost_usd: float | None = None
 
 
 class EngineClosed(RunError):
@@ -147,6 +161,7 @@ class ProviderError(RunError):
         retry_after_s: Seconds the provider asked to wait, or None when it did not say.
         body: What the provider sent, cut to 2,000 characters, or None. It may quote the prompt:
             it is never part of `str`, `repr` or a log record.
+        sent: False when the request is known not to have left: nothing can have been billed.
     """
 
     def __init__(
@@ -158,6 +173,7 @@ class ProviderError(RunError):
         status: int | None = None,
         retry_after_s: float | None = None,
         body: str | None = None,
+        sent: bool = True,
     ) -> None:
         self.message = message
         self.provider = provider
@@ -165,6 +181,7 @@ class ProviderError(RunError):
         self.status = status
         self.retry_after_s = retry_after_s
         self.body = body
+        self.sent = sent
         super().__init__(f"{provider}/{model}: {message}")
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -173,7 +190,13 @@ class ProviderError(RunError):
 
 
 def _rebuild(kind: type[ProviderError], message: str, fields: dict[str, Any]) -> ProviderError:
-    return kind(message, **fields)
+    about_the_ask = {k: fields.pop(k) for k in _OF_THE_ASK if k in fields}
+    error = kind(message, **fields)
+    error.__dict__.update(about_the_ask)
+    return error
+
+
+_OF_THE_ASK = ("ask_id", "attempts", "cost_usd")
 
 
 class ConnectFailed(ProviderError):

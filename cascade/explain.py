@@ -10,10 +10,19 @@ if TYPE_CHECKING:
 
 __all__ = ["explain", "explain_attempt", "format_usd"]
 
+SAID_CHARS = 100
+"""Of an answer at most."""
+
 
 def explain(result: Result) -> str:
-    """Return the walk in words: one line a rung, and one for the outcome."""
-    lines = [explain_attempt(attempt) for attempt in result.attempts]
+    """Return the walk in words: for each rung why it was kept or left, what it cost and what it said."""
+    lines = []
+    for attempt in result.attempts:
+        lines.append(explain_attempt(attempt))
+        lines += [f"  failed {gate}" for gate in attempt.failed_gates if ":" in gate]
+        said = _said(attempt)
+        if said:
+            lines.append(f"  said: {said}")
     sure = "unknown" if result.confidence is None else f"{result.confidence:.2f}"
     lines.append(
         f"→ answered by {result.model}, confidence {sure}, "
@@ -28,6 +37,17 @@ def explain(result: Result) -> str:
     if result.degraded:
         lines.append(f"  degraded: {result.degraded}")
     return "\n".join(lines)
+
+
+def _said(attempt: Attempt) -> str:
+    """Return the beginning of an answer on one line, "" where there is none."""
+    answer = attempt.answer
+    if answer is None:
+        return ""
+    text = " ".join((answer.text or answer.refusal or "").split())
+    if not text and answer.tool_calls:
+        return f"{len(answer.tool_calls)} tool calls"
+    return text if len(text) <= SAID_CHARS else f"{text[:SAID_CHARS].rstrip()}…"
 
 
 def explain_attempt(attempt: Attempt) -> str:

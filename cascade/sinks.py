@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,7 @@ class JsonlSink:
         self._flush_s = flush_s
         self._flush_records = flush_records
         self._max_pending = max_pending
-        self._wake_at = min(flush_records, max_pending)
+        self._wake_at = max(1, min(flush_records, max_pending // 2))  # before it is full
         self._max_wait_s = max_wait_s
         self._segment_bytes = int(segment_mb * 1_000_000)
         self._segment_age_s = segment_age_s
@@ -310,6 +310,8 @@ class JsonlSink:
 def _enc_hook(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
+    if isinstance(value, Sequence):
+        return list(value)
     return repr(type(value))
 
 

@@ -100,12 +100,12 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         error: Why. `DeadlineExceeded` ends the walk; anything else goes on with another rung.
         latency_s: Wall seconds until it failed.
-        cost_usd: What it cost all the same, US dollars; None if unknown.
+        cost_usd: What it cost all the same, US dollars; None if unknown. See `budget.cost_of_failure`.
     """
 
     error: CascadeError
     latency_s: float
-    cost_usd: float | None = 0.0
+    cost_usd: float | None
 
 
 _REVISED = 0.005

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cascade.types import Attempt, Request, Score
 
-from .confidence import MAPS, confidence_from, measure
+from .confidence import MAPS, Measures, confidence_from
 
 __all__ = ["LogprobScorer"]
 
@@ -38,7 +38,7 @@ class LogprobScorer:
             return Score(confidence=None, why_unknown="nothing answered yet")
         if answer.logprobs is None:
             return Score(confidence=None, why_unknown="the provider gave no log-probabilities")
-        measures = measure(answer.logprobs)
+        measures = Measures(answer.logprobs)
         confidence = confidence_from(measures, self._measure)
         why = None if confidence is not None else f"no {self._measure} without alternatives"
         return Score(confidence=confidence, why_unknown=why, measures=measures)

@@ -12,14 +12,18 @@ import pytest
 from cascade import (
     AllRungsFailed,
     Attempt,
+    BadResponse,
     BudgetExceeded,
     Cascade,
+    ConnectFailed,
     DeadlineExceeded,
     Decision,
     EngineClosed,
     Ladder,
     LadderError,
     Price,
+    ProviderError,
+    ProviderTimeout,
     RateLimited,
     Request,
     RequestError,
@@ -435,13 +439,64 @@ async def test_unknown_fields_are_passed_on_untouched() -> None:
 
 
 async def test_explain_tells_the_walk_in_words() -> None:
-    """One line a rung, and one for the outcome."""
-    ladder, _, _ = engine(reply("?", confidence=0.3), reply("Lead.", confidence=0.7))
+    """For each rung why it was left or kept, what it cost and what it said; then the outcome."""
+    long = "Lead,\nof course. " * 20
+    ladder, _, _ = engine(reply("?", confidence=0.3), reply(long, confidence=0.7))
     async with ladder:
         told = (await ladder.ask("Which?")).explain().splitlines()
     assert told[0].startswith("rung 0 small: escalated: confidence 0.30 < 0.80, $0.000015")
-    assert told[1].startswith("rung 1 large: accepted: kept as the best of 2: confidence 0.70, no")
-    assert told[2].startswith("→ answered by large, confidence 0.70, $0.000165 in all")
+    assert told[1] == "  said: ?"
+    assert told[2].startswith("rung 1 large: accepted: kept as the best of 2: confidence 0.70, no")
+    assert told[3].startswith("  said: Lead, of course. Lead,")
+    assert told[3].endswith("…")
+    assert len(told[3]) < 120
+    assert told[4].startswith("→ answered by large, confidence 0.70, $0.000165 in all")
+
+
+async def test_explain_tells_what_a_gate_had_against_an_answer() -> None:
+    """The gate's own words, which the log and the reason leave out because they may quote the answer."""
+    gate = CallableGate(
+        function=lambda request, answer: "bad word" if answer.text == "A" else None, name="g"
+    )
+    ladder, _, _ = engine(reply("A", confidence=0.9), reply("B", confidence=0.9), gates=[gate])
+    async with ladder:
+        result = await ladder.ask("Which?")
+    assert "bad word" not in result.attempts[0].reason
+    assert "  failed g: bad word\n" in result.explain()
+
+
+@pytest.mark.parametrize(
+    ("failure", "cost"),
+    [
+        (ServerFailed("HTTP 500", provider="p", model="small", status=500), 0.0),
+        (ConnectFailed("refused", provider="p", model="small", sent=False), 0.0),
+        (ConnectFailed("cut", provider="p", model="small"), None),
+        (ProviderTimeout("late", provider="p", model="small"), None),
+        (BadResponse("half a JSON", provider="p", model="small"), None),
+    ],
+    ids=["refused with a status", "never sent", "cut", "timed out", "no completion"],
+)
+async def test_a_failed_call_that_may_have_been_billed_has_no_known_cost(
+    failure: ProviderError, cost: float | None
+) -> None:
+    """Nobody says what it cost, so neither does the attempt, and the ask's total is unknown."""
+    ladder, _, _ = engine(failure, reply("B", confidence=0.9))
+    async with ladder:
+        result = await ladder.ask("Which?")
+    assert result.attempts[0].cost_usd == cost
+    assert result.cost_usd == (None if cost is None else pytest.approx(150e-6))
+
+
+async def test_an_ask_that_fails_tells_its_id_its_attempts_and_what_it_cost() -> None:
+    """Rejected answers were paid for, although there is no result to say so."""
+    ladder, _, sink = engine(reply("", confidence=0.9), DOWN, on_all_rejected="raise")
+    async with ladder:
+        with pytest.raises(AllRungsFailed) as caught:
+            await ladder.ask("Which?")
+    error = caught.value
+    assert error.ask_id == sink.records[0]["id"]
+    assert [a.verdict for a in error.attempts] == ["rejected", "failed"]
+    assert error.cost_usd == pytest.approx(15e-6)
 
 
 async def test_observers_see_every_record() -> None:

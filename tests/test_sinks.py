@@ -203,8 +203,8 @@ def test_a_small_queue_wakes_the_writer_before_it_is_full(tmp_path: Path) -> Non
     sink = JsonlSink(tmp_path, flush_s=60, flush_records=256, max_pending=50)
     sink.start()
     give_up = time.monotonic() + 30
-    for written in range(50, 201, 50):
-        for i in range(written - 50, written):
+    for written in range(25, 201, 25):  # half of what it can hold
+        for i in range(written - 25, written):
             sink.write_nowait(record(i))
         while sink.statistics().written < written and time.monotonic() < give_up:
             time.sleep(0.005)

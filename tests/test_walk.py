@@ -45,7 +45,7 @@ def run(plan: Plan, script: Sequence[Said], demand: Demand | None = None) -> End
                 now = script[effect.rung]
                 if now.kind == "fail":
                     error = ServerFailed("down", provider="p", model=str(effect.rung))
-                    effect = steps.send(Failed(error=error, latency_s=0.0))
+                    effect = steps.send(Failed(error=error, latency_s=0.0, cost_usd=0.0))
                 else:
                     finish = "length" if now.kind == "cut" else "stop"
                     answer = reply(str(effect.rung), finish_reason=finish)

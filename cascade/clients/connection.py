@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
-from .faults import BrokenAnswer, Cut, TooLarge
+from .faults import BrokenAnswer, Cut, TooLarge, Unsent
 
 __all__ = ["Connections", "HttpResponse", "Origin"]
 
@@ -97,15 +97,19 @@ class Connections:
         by a fresh one, once.
 
         Raises:
-            OSError: No connection, or (`Cut`) it ended before the answer was complete.
-            TimeoutError: Not connected or not answered in time.
+            Unsent: No connection, or none in time.
+            OSError: The connection ended (`Cut`) before the answer was complete.
+            TimeoutError: Not answered in time.
             BrokenAnswer: What came is not HTTP.
             TooLarge: The body passes the limit.
         """
         deadline = self._loop.time() + timeout_s
         if self._permits.locked():
-            async with asyncio.timeout_at(deadline):
-                await self._permits.acquire()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._permits.acquire()
+            except TimeoutError as exc:
+                raise Unsent(exc) from exc
         else:
             await self._permits.acquire()
         try:
@@ -118,7 +122,10 @@ class Connections:
                 except OSError:
                     if connection.touched or self._closed:
                         raise
-            connection = await self._connect(origin, deadline)
+            try:
+                connection = await self._connect(origin, deadline)
+            except OSError as exc:
+                raise Unsent(exc) from exc
             return await connection.exchange(head, body, deadline)
         finally:
             self._permits.release()

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from ..errors import BadResponse, ConnectFailed, ProviderError, ProviderTimeout
 
-__all__ = ["SILENT", "BrokenAnswer", "Cut", "TooLarge", "translated"]
+__all__ = ["SILENT", "BrokenAnswer", "Cut", "TooLarge", "Unsent", "translated"]
 
 SILENT = "without sending a response"
 """How httpcore says that a connection was closed before any of the answer had come."""
@@ -45,12 +45,33 @@ class TooLarge(Exception):
         super().__init__(f"a body of more than {most:,} bytes")
 
 
+class Unsent(Exception):
+    """The request never left; `cause` says why: no connection, or none in time."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+_UNSENT = frozenset(
+    {
+        *("ConnectError", "ConnectTimeout", "PoolTimeout", "InvalidURL"),
+        *("LocalProtocolError", "ProxyError", "UnsupportedProtocol"),
+    }
+)
+"""What httpx raises before a request has left."""
+
+
 def translated(exc: Exception, *, url: str, provider: str, model: str) -> ProviderError:
     """Return what a transport's exception means, in our words.
 
     Nothing that an upstream sent is quoted. Of the URL only the host is named: the rest may hold a key.
     """
+    unsent = isinstance(exc, Unsent)
+    if isinstance(exc, Unsent):
+        exc = exc.cause
     names = [cls.__name__ for cls in type(exc).__mro__]
+    sent = not unsent and _UNSENT.isdisjoint(names)
     host = urlsplit(url).netloc.rpartition("@")[2]
     if isinstance(exc, TooLarge):
         kind: type[ProviderError] = BadResponse
@@ -61,7 +82,7 @@ def translated(exc: Exception, *, url: str, provider: str, model: str) -> Provid
         kind, words = BadResponse, f"not an HTTP answer from {host} ({names[0]})"
     else:
         kind, words = ConnectFailed, f"no connection to {host}, or it was cut ({_cause(exc)})"
-    return kind(words, provider=provider, model=model)
+    return kind(words, provider=provider, model=model, sent=sent)
 
 
 def _means_bad_response(exc: Exception, names: list[str]) -> bool:

@@ -23,7 +23,7 @@ import anyio
 
 from ..errors import ConfigError
 from .connection import Connections, HttpResponse
-from .faults import SILENT, BrokenAnswer, TooLarge, translated
+from .faults import SILENT, BrokenAnswer, TooLarge, Unsent, translated
 from .route import Route, proxy_for, route_to, tls_context
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ class AsyncioTransport:
         try:
             connections = self._connections or self._open()
             return await connections.exchange(route.origin, route.head, body, timeout_s)
-        except (OSError, BrokenAnswer, TooLarge) as exc:
+        except (OSError, BrokenAnswer, TooLarge, Unsent) as exc:
             raise translated(exc, url=url, provider=provider, model=model) from exc
 
     async def aclose(self) -> None:

@@ -10,20 +10,19 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 from ..errors import BadResponse, ProviderError, RequestError
-from ..types import Answer, Message, ModelCall, TokenLogprobs, Usage
+from ..types import Answer, Message, ModelCall, Usage
 from .status import body_text, error_from_status, error_words
+from .token_logprobs import ChoiceLogprobs, flat_logprobs
 
 __all__ = ["allowed_top_logprobs", "decode_response", "encode_json", "encode_request"]
 
-_ROUNDING = 1e-4
-"""Log-probabilities up to this far above 0 are float noise of the upstream and count as 0."""
 
 _LOGPROB_STATUSES = frozenset({400, 403, 422, 501})
 """Statuses with which servers refuse log-probabilities."""
@@ -32,20 +31,6 @@ _WHOLE_NUMBER = re.compile(r"(?<![\w.-])\d{1,3}(?![\w-]|\.\d)")
 
 _T = TypeVar("_T")
 _Count = Annotated[int, msgspec.Meta(ge=0)]
-
-
-class _Alternative(msgspec.Struct, gc=False):
-    logprob: float
-
-
-class _Token(msgspec.Struct, gc=False):
-    token: str
-    logprob: float
-    top_logprobs: list[_Alternative] | None = None
-
-
-class _Logprobs(msgspec.Struct, gc=False):
-    content: list[_Token] | None = None
 
 
 class _Part(msgspec.Struct, gc=False):
@@ -62,7 +47,7 @@ class _Message(msgspec.Struct, gc=False):
 class _Choice(msgspec.Struct, gc=False):
     message: _Message
     finish_reason: str | None = None
-    logprobs: _Logprobs | None = None
+    logprobs: ChoiceLogprobs | None = None
 
 
 class _PromptDetails(msgspec.Struct, gc=False):
@@ -159,9 +144,9 @@ def encode_json(body: dict[str, Any]) -> bytes:
         RequestError: A lone surrogate, a number that is not finite or a value of another kind;
             names the place (`messages[0].content`), never the text.
     """
-    temperature = body.get("temperature")
-    if isinstance(temperature, float) and not math.isfinite(temperature):
-        raise RequestError(f"temperature: {temperature!r} cannot be sent; give a finite number")
+    for name, value in body.items():
+        if name != "messages" and (strange := _not_finite(value, name)) is not None:
+            raise RequestError(f"{strange} cannot be sent; give a finite number")
     try:
         return msgspec.json.encode(body, enc_hook=_plain)
     except UnicodeEncodeError as exc:
@@ -217,7 +202,7 @@ def decode_response(body: bytes, *, provider: str, model: str, keep_raw: bool = 
         usage=_flat_usage(usage) if usage is not None else Usage(),
         tool_calls=message.tool_calls or (),
         refusal=message.refusal,
-        logprobs=_flat_logprobs(logprobs) if logprobs else None,
+        logprobs=flat_logprobs(logprobs) if logprobs else None,
         raw=body if keep_raw else None,
     )
 
@@ -266,6 +251,21 @@ def _plain(value: Any) -> Any:
     raise TypeError(type(value).__name__)
 
 
+def _not_finite(value: Any, place: str) -> str | None:
+    """Return ``place: value`` of the first number in a value that JSON cannot carry, or None."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"{place}: {value!r}"
+    items: Iterable[tuple[str, Any]] = ()
+    if isinstance(value, Mapping):
+        items = ((f"{place}.{key}", item) for key, item in value.items())
+    elif isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
+        items = ((f"{place}[{i}]", item) for i, item in enumerate(value))
+    for inner, item in items:
+        if (found := _not_finite(item, inner)) is not None:
+            return found
+    return None
+
+
 def _surrogate_place(value: Any, place: str) -> tuple[str, int] | None:
     """Return the key path of the first string that is not Unicode text, and the position in it."""
     if isinstance(value, str):
@@ -302,33 +302,13 @@ def _flat_usage(usage: _Usage) -> Usage:
     )
 
 
-def _flat_logprobs(content: list[_Token]) -> TokenLogprobs | None:
-    logprobs = [token.logprob for token in content]
-    if max(logprobs) > 0.0:
-        if max(logprobs) > _ROUNDING:
-            return None
-        logprobs = [min(value, 0.0) for value in logprobs]
-    top = [[other.logprob for other in token.top_logprobs or ()] for token in content]
-    for row in top:
-        row.sort(reverse=True)
-    best = max((row[0] for row in top if row), default=None)
-    if best is not None and best > 0.0:
-        top = [[min(value, 0.0) for value in row] for row in top] if best <= _ROUNDING else []
-    return TokenLogprobs(
-        tokens=[token.token for token in content],
-        logprobs=logprobs,
-        top=top if best is not None and top else None,
-    )
-
-
 def _decode_loosely(
     body: bytes, cause: Exception, provider: str, model: str
 ) -> tuple[str, list[_Choice], _Usage | None]:
     """Read a body that the typed decoder refused: NaN, bad UTF-8, or fields of the wrong kind."""
     try:
         # Python's servers write NaN, Infinity and lone surrogates, which are not JSON.
-        text = body.decode("utf-8", "replace")
-        found = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+        found = json.loads(body.decode("utf-8"), parse_constant=lambda _: None, parse_float=_finite)
     except (ValueError, RecursionError):
         # What json.loads raises holds the whole text, so that only the first cause is chained.
         raise _bad(f"not JSON: {_json_words(cause)}", body, provider, model) from cause
@@ -346,7 +326,7 @@ def _decode_loosely(
                 tool_calls=_or_none(choice.message.tool_calls, list[dict[str, Any]]),
             ),
             finish_reason=_or_none(choice.finish_reason, str),
-            logprobs=_or_none(choice.logprobs, _Logprobs),
+            logprobs=_or_none(choice.logprobs, ChoiceLogprobs),
         )
         for choice in loose.choices[:1]
     ]

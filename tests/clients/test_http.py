@@ -26,6 +26,7 @@ from cascade.clients.http import (
     as_transport,
     default_transport,
 )
+from cascade.clients.openai import OpenAIClient
 from cascade.clients.route import proxy_for, tls_context
 from cascade.errors import (
     BadResponse,
@@ -34,12 +35,14 @@ from cascade.errors import (
     ProviderError,
     ProviderTimeout,
 )
+from cascade.types import Message, ModelCall, Request
 from tests.upstream_server import UpstreamServer, running_server
 
 pytestmark = pytest.mark.anyio
 
 HEADERS = {"content-type": "application/json", "authorization": "Bearer SECRET-KEY"}
 BODY = b'{"model":"m"}'
+CALL = ModelCall(model="m", request=Request(messages=(Message(role="user", content="hello"),)))
 
 
 @pytest.fixture(params=["default", "httpx"])
@@ -129,6 +132,25 @@ async def test_a_closed_port_is_connect_failed(transport: Transport) -> None:
     """Nobody listening names the host."""
     with pytest.raises(ConnectFailed, match=r"127\.0\.0\.1:1\b"):
         await post(transport, "http://127.0.0.1:1/v1")
+
+
+@pytest.mark.parametrize("behaviour", ["reset", "cut-in-body", "hang", "half-json"])
+async def test_what_has_left_may_have_been_billed(
+    transport: Transport, server: UpstreamServer, behaviour: str
+) -> None:
+    """The server had the request; only `sent` tells that from a connection that never was."""
+    client = OpenAIClient("p", server.url(behaviour), "k", transport=transport, timeout_s=0.5)
+    with pytest.raises(ProviderError) as caught:
+        await client.complete(CALL)
+    assert caught.value.sent
+
+
+async def test_what_never_left_is_known_not_to_be_billed(transport: Transport) -> None:
+    """A closed port, a name that leads nowhere."""
+    for host in ("127.0.0.1:1", "no-such-host.invalid"):
+        with pytest.raises(ProviderError) as caught:
+            await post(transport, f"http://{host}")
+        assert not caught.value.sent
 
 
 @pytest.mark.parametrize("behaviour", ["hang", "hang-in-body"])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cascade.intake import make_request
 from cascade.testing import reply
 from cascade.types import Attempt, TokenLogprobs
-from scorers.confidence import MAPS, answer_span, confidence_from, measure, quantile
+from scorers.confidence import MAPS, Measures, answer_span, confidence_from, measure, quantile
 from scorers.logprob import LogprobScorer
 
 logs = st.lists(st.floats(-20, 0), min_size=1, max_size=60)
@@ -112,3 +112,14 @@ def test_an_unknown_measure_is_refused() -> None:
     """The message lists what there is."""
     with pytest.raises(ValueError, match="measure: 'vibes' given; allowed: mean, min"):
         LogprobScorer("vibes")
+
+
+@given(logs)
+def test_measures_worked_out_later_are_the_same(values: list[float]) -> None:
+    """The mean alone, and all of them, equal what measuring at once gives."""
+    logprobs = TokenLogprobs(tokens=["x"] * len(values), logprobs=values, top=[[0.0, -1.0]] * 60)
+    later = Measures(logprobs)
+    assert later.mean() == measure(logprobs)["mean"]
+    assert dict(later) == measure(logprobs)
+    assert later.mean() == measure(logprobs)["mean"]
+    assert all(math.isnan(v) for v in Measures(None).values())

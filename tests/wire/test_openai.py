@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
+import pickle
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
@@ -500,3 +502,47 @@ class TestErrors:
         """Fewer alternatives if the server says how many, then none, then no log-probabilities."""
         body = json.dumps({"error": {"message": words}}).encode()
         assert allowed_top_logprobs(status, body, asked) == expected
+
+
+def test_alternatives_are_ordered_when_they_are_looked_at() -> None:
+    """Best first, rounding above 0 cut off, tokens without any kept in place; equal to plain lists."""
+    tokens = [
+        {"token": "a", "logprob": -0.1, "top_logprobs": [{"logprob": -0.1}, {"logprob": 1e-7}]},
+        {"token": "b", "logprob": -0.2},
+    ]
+    top = read(with_choice(logprobs={"content": tokens})).logprobs.top  # type: ignore[union-attr]
+    assert top is not None
+    assert len(top) == 2
+    assert top == [[0.0, -0.1], []]
+    assert pickle.loads(pickle.dumps(top)) == top
+
+
+def test_an_alternative_that_is_no_log_probability_spoils_them_all() -> None:
+    """Wherever it stands: nothing is believed of them, and nothing is invented."""
+    tokens = [
+        {"token": "a", "logprob": -0.1, "top_logprobs": [{"logprob": -0.1}, {"logprob": 0.7}]},
+        {"token": "b", "logprob": -0.2, "top_logprobs": [{"logprob": -0.2}]},
+    ]
+    top = read(with_choice(logprobs={"content": tokens})).logprobs.top  # type: ignore[union-attr]
+    assert list(top or []) == [[], []]
+
+
+def test_text_that_is_not_utf_8_is_no_answer() -> None:
+    """Replacement characters would be an answer that nobody gave."""
+    with pytest.raises(BadResponse):
+        read(b'{"choices": [{"message": {"content": "\xff\xfe"}}]}')
+
+
+@pytest.mark.parametrize(
+    ("extra", "place"),
+    [
+        ({"foo": math.nan}, "foo: nan"),
+        ({"foo": {"bar": [1.0, -math.inf]}}, r"foo.bar\[1\]: -inf"),
+    ],
+)
+def test_a_number_that_json_lacks_is_refused_in_extra_fields_too(
+    extra: dict[str, Any], place: str
+) -> None:
+    """It would be sent as null, which means something else."""
+    with pytest.raises(RequestError, match=place):
+        sent(call(extra=extra))
