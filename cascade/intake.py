@@ -94,14 +94,17 @@ def check_labels(tenant: str | None, metadata: Mapping[str, Any] | None) -> None
     """Check what goes into the decision record beside the request.
 
     Raises:
-        RequestError: It cannot be written there.
+        RequestError: A text in it, or a key, cannot be written there; the message names the place.
     """
     if tenant is not None:
         if not isinstance(tenant, str):
             raise RequestError(f"tenant: {type(tenant).__name__} given; allowed: text or None")
         _check_text(tenant, "tenant")
-    if metadata is not None and not isinstance(metadata, Mapping):
+    if metadata is None:
+        return
+    if not isinstance(metadata, Mapping):
         raise RequestError(f"metadata: {type(metadata).__name__} given; allowed: a mapping or None")
+    _check_texts(metadata)
 
 
 def make_demand(
@@ -122,6 +125,7 @@ def make_demand(
 
 
 _OURS = frozenset({"messages", "model", "stream"})
+_CONTAINERS = (dict, list, tuple, set, frozenset, Mapping)
 
 
 def _is_text_or_texts(value: object) -> bool:
@@ -182,6 +186,30 @@ def _check_text(text: str, where: str) -> None:
             f"{where}: lone surrogate U+{ord(text[exc.start]):04X} at character {exc.start} "
             "cannot be sent as UTF-8; decode the source with errors='replace'"
         ) from None
+
+
+def _check_texts(metadata: Mapping[str, Any]) -> None:
+    """Check every text inside, and every key, however deep; a container met again is passed over."""
+    seen: set[int] = set()
+    stack: list[tuple[Any, tuple[Any, ...]]] = [(metadata, ())]
+    while stack:
+        container, path = stack.pop()
+        if id(container) in seen:
+            continue
+        seen.add(id(container))
+        is_mapping = isinstance(container, Mapping)
+        for key, value in container.items() if is_mapping else enumerate(container):
+            if is_mapping and isinstance(key, str) and not key.isascii():
+                _check_text(key, f"a key of {_metadata_place(path)}")
+            if isinstance(value, str):
+                if not value.isascii():
+                    _check_text(value, _metadata_place((*path, key)))
+            elif isinstance(value, _CONTAINERS):
+                stack.append((value, (*path, key)))
+
+
+def _metadata_place(path: tuple[Any, ...]) -> str:
+    return "metadata" + "".join(f"[{part!r:.60}]" for part in path)
 
 
 def _check_number(

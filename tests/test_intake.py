@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cascade.errors import RequestError
-from cascade.intake import make_demand, make_request
+from cascade.intake import check_labels, make_demand, make_request
 from cascade.types import Message
 
 BAD_PROMPTS: list[tuple[str, Any, str]] = [
@@ -118,3 +118,30 @@ def test_the_prompt_is_the_last_user_text() -> None:
     parts = [{"type": "text", "text": "a"}, {"type": "image_url"}, {"type": "text", "text": "b"}]
     assert make_request([{"role": "user", "content": parts}]).prompt == "a\nb"
     assert make_request(Message(role="system", content="be brief")).prompt == ""
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"a": "x\ud800"}, r"metadata\['a'\]: lone surrogate U\+D800 at character 1"),
+        (
+            {"a": {"b": ["ok", ("\udfff",)]}},
+            r"metadata\['a'\]\['b'\]\[1\]\[0\]: lone surrogate U\+DFFF",
+        ),
+        ({"a": {"\ud800": 1}}, r"a key of metadata\['a'\]: lone surrogate"),
+        ("text", "metadata: str given"),
+    ],
+)
+def test_metadata_that_no_record_can_hold_is_refused_with_its_place(
+    metadata: Any, message: str
+) -> None:
+    """Else the record would be written without it."""
+    with pytest.raises(RequestError, match=f"^{message}"):
+        check_labels("tenant", metadata)
+
+
+def test_metadata_of_any_depth_is_taken() -> None:
+    """Even a mapping that holds itself ends, as the log copes with it."""
+    metadata: dict[str, Any] = {"é": ["ü", 1, None, {"x": 0.5}]}
+    metadata["self"] = metadata
+    check_labels(None, metadata)
