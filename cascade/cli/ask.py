@@ -19,7 +19,9 @@ __all__ = ["ask_command"]
 
 
 def ask_command(
-    prompt: Annotated[str, typer.Argument(help="The question; - reads it from standard input.")],
+    prompt: Annotated[
+        str, typer.Argument(help="The question; - reads standard input, less a final newline.")
+    ],
     config: Annotated[
         Path | None,
         typer.Option(
@@ -49,7 +51,7 @@ def ask_command(
     """
     from cascade.build import default_config_path
 
-    text = sys.stdin.read() if prompt == "-" else prompt
+    text = _read_stdin() if prompt == "-" else prompt
     messages = [{"role": "user", "content": text}]
     if system is not None:
         messages.insert(0, {"role": "system", "content": system})
@@ -84,6 +86,11 @@ def ask_command(
     print(result.text or msgspec.json.encode(list(result.tool_calls)).decode())
     if not quiet:
         print(explain(result), file=sys.stderr)
+
+
+def _read_stdin() -> str:
+    """Return standard input without the one line end that `echo` and editors put behind a text."""
+    return sys.stdin.read().removesuffix("\n")
 
 
 def result_json(result: Result) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +15,7 @@ from ..errors import LogError, NotRecorded
 from ..log_lines import numbered_lines
 from ..types import Answer, Message, ModelCall, Request, TokenLogprobs, Usage
 
-__all__ = ["RecordedClient"]
+__all__ = ["RecordedClient", "Survey", "names_of", "survey_log"]
 
 _MODELS_NAMED = 12
 """Most models that an error lists."""
@@ -48,11 +48,35 @@ _row_decoder = msgspec.json.Decoder(_Row)
 _message_encoder = msgspec.json.Encoder(order="sorted")
 
 
+@dataclass(slots=True, kw_only=True)
+class Survey:
+    """What the beginning of a traffic log holds.
+
+    Attributes:
+        rows: Rows read.
+        models: The models in them, in the order they first appear.
+        mistakes: Line from 1 and what is wrong there, of every line that is no row.
+        whole: Whether that was all of the log.
+    """
+
+    rows: int = 0
+    models: dict[str, None] = field(default_factory=dict)
+    mistakes: list[tuple[int, str]] = field(default_factory=list)
+    whole: bool = True
+
+
 @dataclass(slots=True)
 class _Log:
-    """A whole log in memory; the values are responses by model, the first of each model."""
+    """A whole log in memory; the values are responses by model, the first of each model.
+
+    Attributes:
+        by_prompt: By the whole prompt.
+        padded: The prompts with white space around them, by what is left without it.
+        by_messages: By the whole chat, as JSON.
+    """
 
     by_prompt: dict[str, dict[str, _Response]] = field(default_factory=dict)
+    padded: dict[str, set[str]] = field(default_factory=dict)
     by_messages: dict[bytes, dict[str, _Response]] = field(default_factory=dict)
     models: dict[str, None] = field(default_factory=dict)
     rows: int = 0
@@ -61,8 +85,9 @@ class _Log:
 class RecordedClient:
     """Answers with what a traffic log holds.
 
-    A request is found by its whole chat, or, when it is one user message, by its text alone. Where
-    rows share a prompt, the first answer of each model counts. A model whose text the log does not
+    A request is found by its whole chat, or, when it is one user message, by its text alone, and
+    then white space around it does not matter unless two prompts of the log differ in nothing else.
+    Where rows share a prompt, the first answer of each model counts. A model whose text the log does not
     keep (`text: null`) answers with `text=None`, usage and log-probabilities: the gate `not_empty`
     refuses it, unless the ladder leaves that gate out. Scores and references stay in the log.
     """
@@ -118,13 +143,36 @@ class RecordedClient:
 
     def _why_missing(self, log: _Log, answers: dict[str, _Response], model: str) -> str:
         if model not in log.models:
-            return f"{self._path.name} holds no answers of {model}; it holds {_names(log.models)}"
+            return f"{self._path.name} holds no answers of {model}; it holds {names_of(log.models)}"
         if not answers:
             return f"this prompt is not among the {log.rows:,} of {self._path.name}"
-        return f"{self._path.name} has this prompt answered by {_names(answers)} only"
+        return f"{self._path.name} has this prompt answered by {names_of(answers)} only"
 
 
-def _names(models: dict[str, Any]) -> str:
+def survey_log(path: Path, *, max_bytes: int) -> Survey:
+    """Return what the first `max_bytes` of a log hold, unpacked, without keeping them in memory.
+
+    Raises:
+        LogError: The file cannot be read; names the file.
+    """
+    found, size = Survey(), 0
+    for number, line in numbered_lines(path):
+        size += len(line)
+        if size > max_bytes:
+            found.whole = False
+            break
+        try:
+            row = _decoded(line)
+        except ValueError as exc:
+            found.mistakes.append((number, str(exc)))
+            continue
+        found.rows += 1
+        found.models.update(dict.fromkeys(response.model for response in row.responses))
+    return found
+
+
+def names_of(models: Iterable[str]) -> str:
+    """Return the names of models, as many as an error lists."""
     listed = sorted(models)
     more = len(listed) - _MODELS_NAMED
     return ", ".join(listed[:_MODELS_NAMED]) + (f" and {more} more" if more > 0 else "")
@@ -135,10 +183,19 @@ def _find(log: _Log, request: Request) -> dict[str, _Response]:
     found = None
     if len(messages) == 1 and messages[0].role == "user" and not messages[0].extra:
         content = messages[0].content
-        found = log.by_prompt.get(content) if isinstance(content, str) else None
+        found = _by_text(log, content) if isinstance(content, str) else None
     if found is None and log.by_messages:
         found = log.by_messages.get(_request_key(messages))
     return found or {}
+
+
+def _by_text(log: _Log, text: str) -> dict[str, _Response] | None:
+    found = log.by_prompt.get(text)
+    if found is not None:
+        return found
+    bare = text.strip()
+    alike = [*log.padded.get(bare, ()), *((bare,) if bare in log.by_prompt else ())]
+    return log.by_prompt[alike[0]] if len(alike) == 1 else None
 
 
 def _request_key(messages: Sequence[Message]) -> bytes:
@@ -178,10 +235,9 @@ def _read_log(path: Path) -> _Log:
     log = _Log()
     for number, line in numbered_lines(path):
         try:
-            row = _row_decoder.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-            why = str(exc) if isinstance(exc, msgspec.DecodeError) else type(exc).__name__
-            raise LogError(f"{path}:{number}: not a row of a traffic log: {why}") from exc
+            row = _decoded(line)
+        except ValueError as exc:
+            raise LogError(f"{path}:{number}: not a row of a traffic log: {exc}") from exc
         log.rows += 1
         _add(log, row)
     if not log.rows:
@@ -189,8 +245,20 @@ def _read_log(path: Path) -> _Log:
     return log
 
 
+def _decoded(line: bytes) -> _Row:
+    """Return the row in a line, or raise a `ValueError` that says why there is none."""
+    try:
+        return _row_decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        why = str(exc) if isinstance(exc, msgspec.DecodeError) else type(exc).__name__
+        raise ValueError(why) from exc
+
+
 def _add(log: _Log, row: _Row) -> None:
     answers = log.by_prompt.setdefault(row.prompt, {})
+    bare = row.prompt.strip()
+    if bare != row.prompt:
+        log.padded.setdefault(bare, set()).add(row.prompt)
     chat = log.by_messages.setdefault(_key(row.messages), {}) if row.messages else answers
     for response in row.responses:
         log.models.setdefault(response.model)

@@ -111,6 +111,31 @@ async def test_the_first_answer_of_each_model_counts(path: Path) -> None:
     assert (await client.complete(call("late", "two?"))).text == "too"
 
 
+@pytest.mark.parametrize("asked", ["one\n", "one", " one ", "one\n\n"])
+@pytest.mark.parametrize("held", ["one", "one\n", "\n one\t"])
+async def test_white_space_around_a_prompt_does_not_matter(
+    tmp_path: Path, asked: str, held: str
+) -> None:
+    """A shell's `$(…)` takes line ends off, and `echo` puts one on."""
+    file = tmp_path / "log.jsonl"
+    file.write_text(json.dumps(row(held, response("small", "1"))))
+    assert (await RecordedClient("rec", file).complete(call("small", asked))).text == "1"
+
+
+async def test_white_space_decides_between_prompts_that_differ_in_nothing_else(
+    tmp_path: Path,
+) -> None:
+    """The exact prompt is found; any other of that text might be either."""
+    file = tmp_path / "log.jsonl"
+    rows = [row("one", response("small", "bare")), row("one\n", response("small", "line"))]
+    file.write_text("\n".join(json.dumps(r) for r in rows))
+    client = RecordedClient("rec", file)
+    assert (await client.complete(call("small", "one"))).text == "bare"
+    assert (await client.complete(call("small", "one\n"))).text == "line"
+    with pytest.raises(NotRecorded):
+        await client.complete(call("small", " one"))
+
+
 async def test_a_text_the_log_does_not_keep_is_none(path: Path) -> None:
     """Some sources publish scores and log-probabilities only: the gates decide what that is worth."""
     answer = await RecordedClient("rec", path).complete(call("small", "scored"))
