@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -36,7 +38,11 @@ def demo_command(
         int, typer.Option(min=3, max=20, help="Training questions of each of the ten kinds.")
     ] = 10,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Leave the servers running at the end, until Ctrl-C.")
+        bool,
+        typer.Option(
+            "--keep",
+            help="Leave the servers running at the end, until Ctrl-C, and tell how to ask them.",
+        ),
     ] = False,
 ) -> None:
     """Install small open models, ask them checkable questions, and show what the ladder saved.
@@ -55,7 +61,25 @@ def demo_command(
         train=_train if train else None,
         lessons=training_questions(per_kind=lessons),
     )
-    raise typer.Exit(anyio.run(run))
+    raise typer.Exit(anyio.run(_until_told_to_end, run))
+
+
+async def _until_told_to_end(run: Callable[[], Awaitable[int]]) -> int:
+    """Return what `run` returns, or 143 after SIGTERM: then it is cancelled, so that it cleans up."""
+    if sys.platform == "win32":  # no such signal there
+        return await run()
+    code = 128 + signal.SIGTERM
+    with anyio.open_signal_receiver(signal.SIGTERM) as told:
+        async with anyio.create_task_group() as tasks:
+
+            async def cancel_when_told() -> None:
+                async for _ in told:
+                    tasks.cancel_scope.cancel()
+
+            tasks.start_soon(cancel_when_told)
+            code = await run()
+            tasks.cancel_scope.cancel()
+    return code
 
 
 def _train(log: Path, folder: Path, models: Sequence[str]) -> Fitted:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 from rich.console import RenderableType
 from rich.markup import escape
@@ -12,13 +15,15 @@ from rich.table import Table
 
 from ..explain import format_usd
 from ..local.catalogue import LocalModel
+from ..local.server import LocalServer
 from ..types import Attempt, Result
 from .tasks import Question, is_right
 
-__all__ = ["Asked", "RungAnswer", "before_and_after", "question_lines", "summary"]
+__all__ = ["Asked", "RungAnswer", "before_and_after", "keep_lines", "question_lines", "summary"]
 
 _PROMPT_CHARS = 100
 _ANSWER_CHARS = 54
+_EXAMPLE = "What is the capital of Norway?"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +67,8 @@ class Asked:
         return is_right(self.question, self.result.text)
 
 
-def question_lines(asked: Asked, *, number: int, of: int) -> list[str]:
+def question_lines(question: Question, result: Result, *, number: int, of: int) -> list[str]:
     """Return the question, a line for each rung that was tried, and how it ended, as markup."""
-    question, result = asked.question, asked.result
     lines = [
         f"\n[bold]{number}/{of}[/] [dim]{question.kind}[/] {escape(_short(question.prompt, _PROMPT_CHARS))}"
     ]
@@ -73,9 +77,28 @@ def question_lines(asked: Asked, *, number: int, of: int) -> list[str]:
         said = _short(text or "(nothing)", _ANSWER_CHARS)
         lines.append(f"  {escape(f'{attempt.model:<20} {said}')}")
         lines.append(f"  {'':<20} [dim]{attempt.verdict}: {escape(attempt.reason)}[/]")
-    verdict = "[green]right[/]" if asked.right else f"[red]wrong[/], wanted {_wanted(question)}"
+    right = is_right(question, result.text)
+    verdict = "[green]right[/]" if right else f"[red]wrong[/], wanted {_wanted(question)}"
     lines.append(f"  → {verdict}  [dim]{format_usd(result.cost_usd)}, {result.latency_s:.2f} s[/]")
     return lines
+
+
+def keep_lines(ladder: Path, servers: Sequence[LocalServer]) -> list[str]:
+    """Return how the running servers are asked from another terminal, as plain lines.
+
+    Args:
+        ladder: The file of the demo's own ladder.
+        servers: Cheapest first; the last two take the places of `configs/local.yaml`.
+    """
+    small, large = (urlsplit(server.base_url).port for server in servers[-2:])
+    return [
+        "",
+        "The servers keep running until Ctrl-C. Ask them from another terminal, all of them:",
+        f'  cascade ask -c {shlex.quote(str(ladder))} "{_EXAMPLE}"',
+        "or the last two, in a clone, through a file of your own to change:",
+        f"  export SMALL_PORT={small} LARGE_PORT={large}",
+        f'  cascade ask -c configs/local.yaml "{_EXAMPLE}"',
+    ]
 
 
 def summary(asked: Sequence[Asked], models: Sequence[LocalModel]) -> list[RenderableType]:

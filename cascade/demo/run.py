@@ -35,7 +35,7 @@ from ..local.server import LocalServer, serve
 from ..types import Result
 from .learn import Fitted, TrainOn, collect, learn
 from .questions import DEMO
-from .report import Asked, RungAnswer, before_and_after, question_lines, summary
+from .report import Asked, RungAnswer, before_and_after, keep_lines, question_lines, summary
 from .tasks import MAX_TOKENS, Question, messages, response_format
 
 __all__ = ["ACCEPT", "ladder_yaml", "run_demo"]
@@ -90,9 +90,8 @@ async def run_demo(
                 again = await _ask_all(console, folder, yaml, there, servers, questions, quiet=True)
                 console.print(before_and_after(asked, again), highlight=False)
             if keep:
-                console.print(
-                    f'\nStill running. Try: cascade ask -c {folder / "ladder.yaml"} "…"  (Ctrl-C ends)'
-                )
+                for line in keep_lines(folder / "ladder.yaml", servers):
+                    console.print(line, soft_wrap=True, highlight=False, markup=False)
                 await anyio.sleep_forever()
     except CascadeError as exc:
         console.print(f"[bold red]error:[/] {escape(str(exc))}")
@@ -236,7 +235,9 @@ async def _ask_all(
 ) -> list[Asked]:
     """Ask the ladder everything, then each rung that it did not need, for the comparison.
 
-    At temperature 0 a rung says the same again, so what the ladder heard is not asked twice.
+    The path of a question is printed, unless `quiet`, as soon as the ladder has answered it; a status
+    line tells what is being asked meanwhile. At temperature 0 a rung says the same again, so what
+    the ladder heard is not asked twice.
     """
     async with AsyncExitStack() as engines:
 
@@ -251,21 +252,29 @@ async def _ask_all(
             for i, (model, server) in enumerate(zip(models, servers, strict=True))
         ]
         asked = []
+        status = engines.enter_context(console.status(""))
         for n, question in enumerate(questions, start=1):
+            status.update(f"question {n} of {len(questions)}: asking the ladder")
             result = await _put(ladder, question)
+            if not quiet:
+                for line in question_lines(question, result, number=n, of=len(questions)):
+                    console.print(line, highlight=False, soft_wrap=True)
             heard = {attempt.rung: attempt for attempt in result.attempts}
             for rung, only in enumerate(alone):
                 if rung not in heard:
+                    status.update(
+                        f"question {n} of {len(questions)}: "
+                        f"asking {models[rung].name} too, for the comparison"
+                    )
                     heard[rung] = (await _put(only, question)).attempts[0]
-            one = Asked(
-                question=question,
-                result=result,
-                rungs=tuple(RungAnswer.of(question, heard[i]) for i in range(len(models))),
+            asked.append(
+                Asked(
+                    question=question,
+                    result=result,
+                    rungs=tuple(RungAnswer.of(question, heard[i]) for i in range(len(models))),
+                )
             )
-            for line in () if quiet else question_lines(one, number=n, of=len(questions)):
-                console.print(line, highlight=False, soft_wrap=True)
-            asked.append(one)
-    return asked
+        return asked
 
 
 async def _put(engine: Cascade, question: Question) -> Result:
