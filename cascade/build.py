@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
-import math
 import os
-import re
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import ConfigError, LadderError, Problem, ScorerError
-from .policies import Agreement
-from .policy import Policy, Thresholds
+from .build_checks import check_recorded
+from .build_parts import PythonParts
+from .errors import ConfigError
 from .ports import Client, Scorer
 from .pricing import Price, cost_usd
-from .rules import BUILT_IN_GATES, CallableGate, Gate, RegexGate
-from .types import Answer, Request
 
 if TYPE_CHECKING:
     from .config import LadderConfig
+    from .config.load import LadderReading
     from .engine import Cascade
     from .ladder import Ladder
 
@@ -30,11 +25,12 @@ __all__ = [
     "check_file",
     "default_config_path",
     "engine_from_yaml",
+    "ladder_settings",
+    "provider_clients",
 ]
 
 CONFIG_VARIABLE = "CASCADE_CONFIG"
 DEFAULT_CONFIG = "cascade.yaml"
-SCORER_GROUP = "cascade.scorers"
 
 
 def default_config_path() -> Path:
@@ -53,7 +49,8 @@ def default_config_path() -> Path:
         else (f"${CONFIG_VARIABLE} is not set and there is no ./{DEFAULT_CONFIG}")
     )
     raise ConfigError(
-        f"no ladder to ask: {where}; write one (docs/configuration.md) or pass -c FILE"
+        f"no ladder to ask: {where}; write one (docs/configuration.md) or name one: "
+        "`Cascade.from_yaml(FILE)`, or `-c FILE` on the command line"
     )
 
 
@@ -76,20 +73,22 @@ def engine_from_yaml(path: str | Path, kind: type[Cascade], **overrides: Any) ->
         LadderError: The file has mistakes; all of them are in `.problems`.
         ConfigError: An override has an unknown name.
     """
-    config, ladder = _load(path)
-    http = overrides.pop("http", None)
-    parts = _Parts(config, str(path))
+    reading = _read(path)
+    parts = PythonParts(reading)
     options: dict[str, Any] = {
         "scorer": parts.scorer(),
         "policy": parts.policy(),
         "gates": parts.gates(),
+    }
+    config = reading.config()
+    ladder = _ladder(config)
+    clients = provider_clients(config, overrides.pop("http", None))
+    options |= {
+        "clients": clients,
+        "scorer": options["scorer"] or _asking_scorer(config, ladder, clients),
         "on_all_rejected": config.on_all_rejected,
         "keep": config.keep,
     }
-    parts.raise_problems()
-    clients = _clients(config, http)
-    options["clients"] = clients
-    options["scorer"] = options["scorer"] or _asking_scorer(config, ladder, clients)
     if config.log is not None:
         options |= {"sink": _sink(config), "log_text": config.log.text}
     try:
@@ -98,12 +97,32 @@ def engine_from_yaml(path: str | Path, kind: type[Cascade], **overrides: Any) ->
         raise ConfigError(f"from_yaml: {exc}") from exc
 
 
-def check_file(path: str | Path, *, allow_unset: bool = False) -> list[str]:
+def ladder_settings(path: str | Path) -> LadderConfig:
+    """Return what a ladder file says, for what needs its providers and rungs but asks no ladder.
+
+    Scorer and policy are not made, and what `cascade train` and `cascade tune` write for them may
+    be missing yet.
+
+    Raises:
+        LadderError: The file has mistakes; all of them are in `.problems`.
+    """
+    return _read(path, untrained=True).config()
+
+
+def check_file(
+    path: str | Path,
+    *,
+    allow_unset: bool = False,
+    on_note: Callable[[str], None] | None = None,
+) -> list[str]:
     """Check everything about a ladder file that can be checked without a call.
+
+    Of the log behind a recorded provider the first `build_checks.CHECKED_LOG_MB` megabytes are read.
 
     Args:
         path: The ladder file.
         allow_unset: Take environment variables that are not set for given.
+        on_note: Told what could not be checked.
 
     Returns:
         Each rung in words, in order.
@@ -111,178 +130,31 @@ def check_file(path: str | Path, *, allow_unset: bool = False) -> list[str]:
     Raises:
         LadderError: The file has mistakes; all of them are in `.problems`.
     """
-    config, ladder = _load(path, allow_unset=allow_unset)
-    parts = _Parts(config, str(path))
+    reading = _read(path, allow_unset=allow_unset)
+    parts = PythonParts(reading)
     parts.scorer()
     parts.policy()
     parts.gates()
-    parts.raise_problems()
+    check_recorded(reading, on_note or (lambda note: None))
     return [
         rung.model
         + ("" if rung.accept is None else f" (accept ≥ {rung.accept:g})")
         + ("" if rung.price is not None else " (price unknown)")
-        for rung in ladder.rungs
+        for rung in _ladder(reading.config()).rungs
     ]
 
 
-def _load(path: str | Path, *, allow_unset: bool = False) -> tuple[LadderConfig, Ladder]:
-    from .catalogue import catalogue_price
-    from .config import load_ladder_file
+def _read(path: str | Path, *, allow_unset: bool = False, untrained: bool = False) -> LadderReading:
+    from .config.load import read_ladder_file
 
     environment: Mapping[str, str] = os.environ  # noqa: TID251 - the composition root
-    config = load_ladder_file(path, environment, allow_unset=allow_unset)
-    return config, config.to_ladder(catalogue_price)
+    return read_ladder_file(path, environment, allow_unset=allow_unset, untrained=untrained)
 
 
-class _Parts:
-    """Makes the parts that come from Python: scorer, policy, gates; collects what is wrong."""
+def _ladder(config: LadderConfig) -> Ladder:
+    from .catalogue import catalogue_price
 
-    def __init__(self, config: LadderConfig, file: str) -> None:
-        self._config = config
-        self._file = file
-        self._problems: list[Problem] = []
-        self._scorer_version: str | None = None
-
-    def raise_problems(self) -> None:
-        """Raise everything that was wrong, at once."""
-        if self._problems:
-            raise LadderError(self._problems)
-
-    def scorer(self) -> Scorer | None:
-        """Return the scorer the file names."""
-        from .config import CustomScorer, LogprobScorer, PluginScorer, TrainedScorer
-
-        wanted = self._config.scorer
-        if isinstance(wanted, TrainedScorer):
-            return self._trained(wanted.path)
-        if isinstance(wanted, PluginScorer):
-            return self._plugin(wanted.name, wanted.options)
-        if isinstance(wanted, LogprobScorer):
-            import scorers
-
-            return scorers.LogprobScorer(wanted.measure)
-        if isinstance(wanted, CustomScorer):
-            custom: Scorer | None = self._make(wanted.kind, wanted.options, "scorer", ("score",))
-            return custom
-        return None
-
-    def _trained(self, path: str) -> Scorer | None:
-        from scorers.artifact import load
-        from scorers.scorer import TrainedScorer
-
-        models = [rung.model for rung in self._config.ladder]
-        try:
-            artifact = load(path, models)
-            self._scorer_version = artifact.version
-            return TrainedScorer(artifact, models)
-        except ScorerError as exc:
-            self._report("scorer.path", str(exc), "a scorer trained on every model of the ladder")
-            return None
-
-    def _plugin(self, name: str, options: Mapping[str, Any]) -> Scorer | None:
-        from importlib.metadata import entry_points
-
-        offered = {point.name: point for point in entry_points(group=SCORER_GROUP)}
-        point = offered.get(name)
-        if point is None:
-            known = ", ".join(sorted(offered)) or f"none is installed in the group {SCORER_GROUP}"
-            self._report("scorer.name", f"no installed package offers a scorer {name!r}", known)
-            return None
-        made: Scorer | None = self._make(point.value, options, "scorer", ("score",), key="name")
-        return made
-
-    def policy(self) -> Policy | None:
-        """Return the policy the file names."""
-        from .config import CustomPolicy, ThresholdPolicy
-
-        wanted = self._config.policy
-        if isinstance(wanted, CustomPolicy):
-            custom: Policy | None = self._make(wanted.kind, wanted.options, "policy", ("decide",))
-            return custom
-        if wanted.scorer is not None and self._scorer_version not in (None, wanted.scorer):
-            message = (
-                f"was tuned with the scorer {wanted.scorer}; the ladder's is {self._scorer_version}"
-            )
-            self._report("policy.scorer", message, "tune again with `cascade tune`")
-        if isinstance(wanted, ThresholdPolicy):
-            return Thresholds()  # its thresholds are in the ladder already
-        try:
-            policy = wanted.to_policy()
-        except ValueError as exc:
-            self._report("policy", str(exc))
-            return None
-        if isinstance(policy, Agreement):
-            return replace(policy, same=_same_claim)
-        return policy
-
-    def gates(self) -> list[Gate]:
-        """Return the gates the file names, in its order."""
-        from .config import RegexGate as RegexConfig
-
-        made: list[Gate] = []
-        for i, gate in enumerate(self._config.gates):
-            if isinstance(gate, str):
-                made.append(BUILT_IN_GATES[gate]())
-            elif isinstance(gate, RegexConfig):
-                made.append(RegexGate(pattern=re.compile(gate.regex), name=gate.name or "regex"))
-            else:
-                function = self._import(gate.python, f"gates[{i}].python")
-                if function is not None:
-                    name = gate.name or gate.python.partition(":")[2]
-                    made.append(CallableGate(function=function, name=name))
-        return made
-
-    def _make(
-        self,
-        name: str,
-        options: Mapping[str, Any],
-        part: str,
-        methods: tuple[str, ...],
-        key: str = "kind",
-    ) -> Any:
-        found = self._import(name, f"{part}.{key}")
-        if found is None:
-            return None
-        try:
-            made = found(**options)
-        except Exception as exc:  # noqa: BLE001 - somebody else's constructor: say that it failed
-            self._report(f"{part}.options", f"{name} cannot be made ({type(exc).__name__})")
-            return None
-        missing = [m for m in methods if not callable(getattr(made, m, None))]
-        if missing:
-            self._report(f"{part}.{key}", f"{name} has no method {', '.join(missing)}")
-            return None
-        return made
-
-    def _import(self, name: str, key: str) -> Any:
-        module, _, attribute = name.partition(":")
-        try:
-            found: Any = importlib.import_module(module)
-            for part in attribute.split("."):
-                found = getattr(found, part)
-        except Exception as exc:  # noqa: BLE001 - importing runs somebody else's module
-            why = str(exc) if isinstance(exc, ImportError | AttributeError) else ""
-            told = ": ".join(part for part in (type(exc).__name__, why) if part)
-            self._report(key, f"{name} cannot be imported ({told})", "package.module:name")
-            return None
-        if not callable(found):
-            self._report(key, f"{name} cannot be called", "a function or a class")
-            return None
-        return found
-
-    def _report(self, path: str, message: str, allowed: str | None = None) -> None:
-        self._problems.append(Problem(path=path, message=message, allowed=allowed, file=self._file))
-
-
-def _same_claim(request: Request | None, first: Answer, second: Answer) -> bool | None:
-    """Compare what two answers claim, as the trained scorer and replay do."""
-    from scorers.claims import find_claim, same_claim
-    from scorers.features import read_prompt
-
-    lettered = request is not None and bool(read_prompt(request.prompt).options)
-    claims = [find_claim(answer.text or "", letters=lettered) for answer in (first, second)]
-    said = same_claim(claims[0], claims[1])
-    return None if math.isnan(said) else said >= 0.5
+    return config.to_ladder(catalogue_price)
 
 
 def _asking_scorer(
@@ -321,8 +193,13 @@ def _asking_scorer(
     )
 
 
-def _clients(config: LadderConfig, http: Any) -> dict[str, Client]:
-    """Return a client for every provider that a rung uses."""
+def provider_clients(config: LadderConfig, http: Any = None) -> dict[str, Client]:
+    """Return a client for every provider that a rung or the judge uses; the caller closes them.
+
+    Args:
+        config: What the ladder file says.
+        http: An `httpx.AsyncClient` or transport for all of them; None: a connection pool each.
+    """
     from .config import AnthropicProvider, JudgeScorer, RecordedProvider
 
     used = {rung.provider for rung in config.ladder}

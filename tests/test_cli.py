@@ -48,6 +48,33 @@ def test_ask_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["cost_usd"] == pytest.approx(1.7e-6)
 
 
+@pytest.mark.parametrize("piped", ["What is 12 times 12?", "What is 12 times 12?\n"])
+def test_a_question_is_read_from_stdin_without_the_line_end_of_echo(
+    piped: str, tmp_path: Path
+) -> None:
+    """One final newline is taken off; more of them are the user's."""
+    log = tmp_path / "log.jsonl"
+    log.write_text(
+        "\n".join(
+            json.dumps({"prompt": prompt, "responses": [{"model": "m", "text": text}]})
+            for prompt, text in (("What is 12 times 12?", "144"), ("What is 12 times 12?\n", "two"))
+        )
+    )
+    config = tmp_path / "l.yaml"
+    config.write_text(
+        "providers: {p: {kind: recorded, path: log.jsonl}}\nladder: [{model: m, provider: p}]"
+    )
+    for end, said in (("", "144\n"), ("\n", "two\n")):
+        done = subprocess.run(
+            [sys.executable, "-m", "cascade", "ask", "-", "-q", "-c", str(config)],
+            input=piped.rstrip("\n") + "\n" + end,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout == said
+
+
 def test_a_failed_run_ends_with_1_and_every_cause(capsys: pytest.CaptureFixture[str]) -> None:
     """A prompt the log does not hold; the prompt is not repeated."""
     assert run("ask", "What is my secret?", "-c", RECORDED) == 1
@@ -74,6 +101,7 @@ def test_a_failed_run_prints_json_too(capsys: pytest.CaptureFixture[str]) -> Non
         (["ask", "hi", "-c", RECORDED, "--min-confidence", "2"], "min_confidence: 2.0 given"),
         (["ask"], "Missing argument"),
         (["check"], "give at least one ladder file"),
+        (["ask", "hi"], "`Cascade.from_yaml(FILE)`, or `-c FILE` on the command line"),
         (["log", "ls", "--path", "absent"], "absent: no such log"),
         (["frobnicate"], "No such command"),
     ],
@@ -133,6 +161,51 @@ def test_check_prints_every_mistake_with_its_line(
     assert {p["line"] for p in report["problems"]} >= {6, 7}
 
 
+@pytest.mark.parametrize("name", ["absent.yaml", "."])
+def test_check_ends_with_2_when_a_file_cannot_be_read(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `ask` does: the command line is wrong, not the ladder. The other files are still checked."""
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(BAD)
+    assert run("check", str(tmp_path / name), str(bad), RECORDED) == 2
+    out = capsys.readouterr().out
+    assert "cannot be read" in out
+    assert "bad.yaml:6" in out
+    assert "recorded.yaml: good" in out
+
+
+def test_check_tells_what_it_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a long log only the beginning is read; the file is good all the same."""
+    monkeypatch.setattr("cascade.build_checks.CHECKED_LOG_MB", 0.001)
+    assert run("check", RECORDED) == 0
+    assert "recorded.yaml: note: of log, only the first 1 rows" in capsys.readouterr().out
+    assert run("check", RECORDED, "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)["notes"]) == 1
+
+
+def test_a_password_in_an_address_is_printed_by_no_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Scheme and host are enough to find it."""
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(
+        "providers:\n  p: {kind: openai, base_url: 'http://user:sk-VERYSECRET@127.0.0.1:9/v1'}\n"
+        "ladder: [{model: m, provider: p}]\n"
+    )
+    for command in (
+        ["check", str(bad)],
+        ["check", "--json", str(bad)],
+        ["ask", "x", "-c", str(bad)],
+    ):
+        assert run(*command) != 0
+        said = "".join(capsys.readouterr())
+        assert "http://…@127.0.0.1:9/…" in said
+        assert "SECRET" not in said
+
+
 def test_check_prints_the_schema_for_editors(capsys: pytest.CaptureFixture[str]) -> None:
     """The committed schema is the printed one."""
     assert run("check", "--schema") == 0
@@ -164,7 +237,7 @@ def test_log_lists_and_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert run("log", "show", "zzz", "--path", logs) == 2
 
 
-@pytest.mark.parametrize("command", ["ask", "check", "demo", "log ls", "log show"])
+@pytest.mark.parametrize("command", ["ask", "check", "demo", "log", "log ls", "log show"])
 def test_every_command_has_help_with_an_example(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

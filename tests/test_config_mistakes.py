@@ -81,7 +81,7 @@ BAD: dict[str, tuple[str, str, int | None, str, str]] = {
     "timeout_zero": (with_line(4, PROVIDER % "timeout_s: 0"), "providers.p.timeout_s", 4, "0 is out of range", "a number > 0"),
     "connections": (with_line(4, PROVIDER % "max_connections: 0"), "providers.p.max_connections", 4, "0", ">= 1"),
     "logprobs_word": (with_line(4, PROVIDER % "logprobs: yes"), "providers.p.logprobs", 4, "'yes' is text", "true or false"),
-    "header_name": (with_line(4, PROVIDER % 'headers: {"a b": c}'), 'providers.p.headers["a b"]', 4, "HTTP header", "hyphens"),
+    "header_name": (with_line(4, PROVIDER % 'headers: {"a b": c}'), 'providers.p.headers["a…"]', 4, "HTTP header", "hyphens"),
     "header_value": (with_line(4, PROVIDER % 'headers: {a: "x\\ny"}'), "providers.p.headers.a", 4, "line break", "ASCII"),
     "header_number": (with_line(4, PROVIDER % "headers: {a: 1}"), "providers.p.headers.a", 4, "a number given", "ASCII"),
     "key_with_newline": (with_line(4, PROVIDER % 'api_key: "k\\n"'), "providers.p.api_key", 4, "line break", "text"),
@@ -94,6 +94,9 @@ BAD: dict[str, tuple[str, str, int | None, str, str]] = {
     # the ladder as a whole
     "ladder_missing": ("providers: {p: {kind: openai}}", "ladder", 1, "is missing", "a list"),
     "ladder_empty": ("providers: {p: {kind: openai}}\nladder: []", "ladder", 2, "is empty", "a list"),
+    "policy_two_weights": (GOOD + "policy: {kind: agreement, models: [small, large]}\n", "policy.models", 9, "2 given", "3 models"),
+    "policy_no_models": (GOOD + "policy: {kind: agreement, models: []}\n", "policy.models", 9, "is empty", "3 models"),
+    "name_long": (with_line(2, f"name: {'x' * 201}"), "name", 2, "is longer than 200 characters", "text"),
     "ladder_mapping": ("providers: {p: {kind: openai}}\nladder: {}", "ladder", 2, "a mapping given", "a list"),
     "provider_unknown": (with_line(8, "  - {model: large, provider: pp}"), "ladder[1].provider", 8, "'pp' is not under `providers` (did you mean 'p'?)", "p, a"),
     "rung_twice": (with_line(8, "  - {model: small, provider: p}"), "ladder[1]", 8, "already ladder[0]", "once"),
@@ -136,6 +139,7 @@ BAD: dict[str, tuple[str, str, int | None, str, str]] = {
     "variable_open": (with_line(2, 'name: "${A"'), "name", 2, "does not begin a variable", "${NAME}"),
     "variable_as_number": (with_line(7, RUNG % 'accept: "${X:-0.5}"'), "ladder[0].accept", 7, "'0.5' is text", PROBABILITY),
     # YAML
+    "tag_own": (with_line(2, "name: !mine x"), "name", 2, "a tag is not allowed", "quotes"),
     "tag": (with_line(2, "name: !!python/object/apply:os.system [x]"), "name", 2, "!!python/object", "without tags"),
     "tag_str": (with_line(2, "name: !!str 5"), "name", 2, "!!str", "without tags"),
     "key_twice": (GOOD + "name: again\n", "name", 9, "already on line 2", "once"),
@@ -205,6 +209,32 @@ nam: y
         (8, "ladder[2]"),
         (9, "nam"),
     ]
+
+
+FOLLOWING = {
+    "rungs_broken": (
+        "providers: {p: {kind: openai}}\nladder:\n  - {model: m, provider: p, accept: 2}\n",
+        [(3, "ladder[0].accept")],
+    ),
+    "list_items_broken": (
+        GOOD + "policy: {kind: chain, models: [3], accept: []}\n",
+        [(9, "policy.models[0]")],
+    ),
+    "nul_in_text": (with_line(2, 'name: "a\\0b"'), [(2, "name")]),
+    "half_a_pair_in_an_address": (with_line(4, PROVIDER % 'base_url: "\\ud800"'), [(4, "providers.p.base_url")]),
+    "too_many_digits": (with_line(8, RUNG % f"max_tokens: {'9' * 40}").replace("small", "x", 1), [(8, "ladder[1].max_tokens")]),
+    "alias_unknown": (with_line(2, "name: *nowhere"), [(2, "name")]),
+    "merge_key_in_a_rung": (with_line(7, "  - {<<: {accept: 0.5}, model: small, provider: p}"), [(7, "ladder[0]")]),
+    "merge_key_in_a_provider": (with_line(4, "  p: {<<: {kind: openai}}"), [(4, "providers.p")]),
+    "merge_key_with_the_model": (with_line(7, "  - {<<: {model: small}, provider: p, accept: 0.5}"), [(7, "ladder[0]")]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOLLOWING)
+def test_a_mistake_brings_no_false_ones_with_it(name: str) -> None:
+    """What only follows from a mistake that is told already is not told."""
+    text, places = FOLLOWING[name]
+    assert [(p.line, p.path) for p in problems_of(text)] == places
 
 
 def test_a_variable_that_is_missing_hides_no_other_mistake_and_causes_none() -> None:

@@ -29,6 +29,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "config",
         "build",
+        "build_checks",
+        "build_parts",
         "default",
         "sync",
         "cli",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,7 +34,9 @@ def check_command(
 ) -> None:
     """Validate ladders: every mistake with file, line, key path, what was given and what is allowed.
 
-    Ends with 1 when a file has mistakes. Example: cascade check configs/*.yaml
+    Ends with 1 when a file has mistakes, and with 2 when one cannot be read. Of the log behind a
+    recorded provider the first 64 MB are read; what was left out is told.
+    Example: cascade check configs/*.yaml
     """
     from cascade.build import check_file
 
@@ -44,32 +47,43 @@ def check_command(
         return
     if not configs:
         raise typer.BadParameter("give at least one ladder file, or --schema")
-    failed = False
+    code = 0
     console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
     for path in configs:
         problems: tuple[Problem, ...] = ()
         rungs: list[str] = []
+        notes: list[str] = []
         try:
-            rungs = check_file(path, allow_unset=allow_unset)
+            rungs = check_file(path, allow_unset=allow_unset, on_note=notes.append)
         except LadderError as exc:
-            problems, failed = exc.problems, True
+            problems = exc.problems
+            code = max(code, 2 if isinstance(exc.__cause__, OSError) else 1)
         if json:
-            print(msgspec.json.encode(_report(path, problems)).decode())
-        elif problems:
-            for problem in problems:
-                console.print(f"[red]{escape(str(problem))}[/]")
-        else:
+            print(msgspec.json.encode(_report(path, problems, notes)).decode())
+            continue
+        for problem in problems:
+            console.print(f"[red]{escape(str(problem))}[/]")
+        if not problems:
             console.print(f"[green]{escape(str(path))}: good[/]: {escape(' → '.join(rungs))}")
-    if failed:
-        raise typer.Exit(1)
+        for note in notes:
+            console.print(f"{escape(f'{path}: note: {note}')}")
+    if code:
+        raise typer.Exit(code)
 
 
-def _report(path: Path, problems: tuple[Problem, ...]) -> dict[str, Any]:
+def _report(path: Path, problems: Sequence[Problem], notes: Sequence[str]) -> dict[str, Any]:
     return {
         "file": str(path),
         "valid": not problems,
         "problems": [
-            {"path": p.path, "line": p.line, "message": p.message, "allowed": p.allowed}
+            {
+                "file": p.file,
+                "path": p.path,
+                "line": p.line,
+                "message": p.message,
+                "allowed": p.allowed,
+            }
             for p in problems
         ],
+        "notes": list(notes),
     }

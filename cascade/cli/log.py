@@ -21,7 +21,10 @@ from .losses import mention_losses
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Read, label, import and export logs.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Read, label, import and export logs.\n\nExample: cascade log ls --path logs/",
+)
 app.command("label")(label_command)
 app.command("import")(import_command)
 app.command("export")(export_command)

@@ -84,15 +84,14 @@ def judge_log(
 
     file = config or build.default_config_path()
     # Not a whole engine: the judge need not be a rung, and the other providers are not opened.
-    settings, _ = build._load(file)
-    settings, chosen = _find(name, settings, str(file))
+    settings, chosen = _find(name, build.ladder_settings(file), str(file))
     count = _tell_cost(chosen, path, limit)
     if not count:
         return
     if not yes:
         print("nothing was asked; add --yes to go on")
         raise typer.Exit(1)
-    clients = build._clients(settings, None)
+    clients = build.provider_clients(settings)
     labels, judged = LabelFile(path if path.is_dir() else path.parent), Judged()
     try:
         anyio.run(partial(_work, chosen, clients, path, labels, count, at_once, judged))

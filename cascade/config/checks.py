@@ -1,52 +1,31 @@
 """What no single key shows: mistakes in how the parts of a ladder fit together.
 
-Works on whatever parts are sound, so that one mistake does not hide the next: a part that is
-broken is absent here, and nothing is concluded from it.
+Works on whatever parts are sound: of a part that is broken nothing is concluded.
 """
 
 from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from .document import Document
+from .parts import Parts
 from .yaml_source import KeyPath
 
-__all__ = ["Parts", "check_parts", "nearest"]
+__all__ = ["check_parts", "nearest"]
 
 _FORECASTING = ("routing", "cascade_routing", "induction")
 _ENGINE_FIELDS = ("messages", "model", "stream")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """The sound fields of every part; a field that is missing here was not sound.
+def check_parts(parts: Parts, document: Document, *, untrained: bool = False) -> None:
+    """Report every mistake in how the parts fit together to `document`.
 
-    Attributes:
-        folder: Where relative paths start.
-        providers: By name, or None when the mapping itself is broken.
-        rungs: In order.
-        scorer: Fields of the scorer.
-        policy: Fields of the policy; empty when the file that holds it could not be read.
-        log: Fields of the log.
-        metadata: The free mapping, if sound.
+    With `untrained`, the folder of a scorer need not be there yet.
     """
-
-    folder: Path
-    providers: Mapping[str, Mapping[str, Any]] | None
-    rungs: Sequence[Mapping[str, Any]]
-    scorer: Mapping[str, Any]
-    policy: Mapping[str, Any]
-    log: Mapping[str, Any]
-    metadata: Mapping[str, Any]
-
-
-def check_parts(parts: Parts, document: Document) -> None:
-    """Report every mistake in how the parts fit together to `document`."""
     _check_rung_names(parts, document)
     for i, rung in enumerate(parts.rungs):
         if document.is_full:
@@ -59,6 +38,8 @@ def check_parts(parts: Parts, document: Document) -> None:
     _check_policy_scorer(parts, document)
     _check_judge(parts, document)
     _check_paths(parts, document)
+    if not untrained:
+        _check_scorer_path(parts, document)
     _check_free(("metadata",), parts.metadata, document)
     for name in ("scorer", "policy"):
         part = parts.scorer if name == "scorer" else parts.policy
@@ -230,7 +211,6 @@ def _check_scorer_path(parts: Parts, document: Document) -> None:
 
 
 def _check_paths(parts: Parts, document: Document) -> None:
-    _check_scorer_path(parts, document)
     for name, provider in (parts.providers or {}).items():
         if provider.get("kind") == "recorded" and "path" in provider:
             place: KeyPath = ("providers", name, "path")

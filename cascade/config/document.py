@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LadderError, Problem
-from .variables import Substitution, substitute
+from .quoting import quoted
+from .variables import Substitution, substitute, variable_names
 from .yaml_source import MAX_BYTES, KeyPath, YamlSource, path_text, read_yaml
 
 __all__ = ["MAX_PROBLEMS", "Document", "open_document", "read_file"]
 
 MAX_PROBLEMS = 100
 """Mistakes listed; a file with more of them is not a ladder, and is not searched further."""
-
-_SHOWN_CHARACTERS = 60
 
 
 @dataclass(slots=True, kw_only=True)
@@ -34,14 +33,16 @@ class Document:
     data: dict[str, Any]
     problems: list[Problem]
     mounted: dict[str, Document] = field(default_factory=dict)
+    _reported: set[KeyPath] = field(default_factory=set)
     _source: YamlSource
     _values: Substitution
 
     def report(self, path: KeyPath, message: str, allowed: str | None = None) -> None:
-        """Add a mistake at `path`, unless it only follows from a missing variable."""
+        """Add a mistake at `path`, unless it only follows from a missing variable or an unreadable value."""
         owner, inner = self._owner(path)
-        if inner in owner._values.unresolved:
+        if inner in owner._values.unresolved or owner._source.is_broken(inner):
             return
+        self._reported.add(path)
         self.problems.append(
             Problem(
                 path=path_text(inner),
@@ -55,12 +56,13 @@ class Document:
     def shown(self, path: KeyPath, value: Any) -> str:
         """Return the value at `path` as messages may show it.
 
-        What came out of the environment is shown as the file has it: `${NAME}`.
+        What holds something of the environment is told by the names of the variables: `${NAME}`.
         """
         owner, inner = self._owner(path)
         if inner in owner._values.secrets:
-            return f"the value of {_short(owner._values.secrets[inner])}"
-        return _plain(value)
+            names = variable_names(owner._values.secrets[inner])
+            return "the value of " + " and ".join(f"${{{name}}}" for name in names)
+        return quoted(value)
 
     def is_secret(self, path: KeyPath) -> bool:
         """Return whether the value at `path` holds something of the environment."""
@@ -68,9 +70,23 @@ class Document:
         return inner in owner._values.secrets
 
     def is_unresolved(self, path: KeyPath) -> bool:
-        """Return whether the value at `path` waits for a variable."""
+        """Return whether the value at `path` waits for a variable, or could not be read."""
         owner, inner = self._owner(path)
-        return inner in owner._values.unresolved
+        return inner in owner._values.unresolved or owner._source.is_broken(inner)
+
+    def waits_below(self, path: KeyPath) -> bool:
+        """Return whether the value at `path`, or one inside it, waits for a variable."""
+        owner, inner = self._owner(path)
+        return any(waiting[: len(inner)] == inner for waiting in owner._values.unresolved)
+
+    def lacks_keys(self, path: KeyPath) -> bool:
+        """Return whether a key of the mapping at `path` was refused, so that others may be there."""
+        owner, inner = self._owner(path)
+        return owner._source.lacks_keys(inner)
+
+    def is_reported(self, path: KeyPath) -> bool:
+        """Return whether a mistake at `path`, or inside it, was found."""
+        return any(found[: len(path)] == path for found in self._reported)
 
     @property
     def is_full(self) -> bool:
@@ -139,23 +155,3 @@ def read_file(path: Path, *, shown: str) -> bytes:
         why = (exc.strerror if isinstance(exc, OSError) else None) or "no such name"
         problem = Problem(path="", message=f"cannot be read: {why}", file=shown)
         raise LadderError([problem]) from exc
-
-
-def _plain(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list):
-        return "a list"
-    if isinstance(value, str):
-        return repr(_short(value))
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return f".{value}" if value >= 0 or value != value else f"-.{abs(value)}"
-    return str(value)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"

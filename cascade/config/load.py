@@ -4,35 +4,56 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
 from ..errors import LadderError, Problem
-from .checks import Parts, check_parts, nearest
+from .checks import check_parts
 from .document import MAX_PROBLEMS, Document, open_document, read_file
-from .places import Place, locate, members, plain_type
-from .schema import (
-    LadderConfig,
-    LogConfig,
-    PolicyConfig,
-    ProviderConfig,
-    RecordedProvider,
-    RungConfig,
-    ScorerConfig,
-    TrainedScorer,
-)
+from .mistakes import report_mistakes
+from .parts import POLICY, Parts, sound_parts
+from .schema import LadderConfig, RecordedProvider, TrainedScorer
 from .yaml_source import KeyPath
 
-__all__ = ["load_ladder_file", "load_policy_file", "parse_ladder", "policy_from_mapping"]
+__all__ = [
+    "LadderReading",
+    "load_ladder_file",
+    "load_policy_file",
+    "parse_ladder",
+    "policy_from_mapping",
+    "read_ladder_file",
+]
 
-_PROVIDER: TypeAdapter[Any] = TypeAdapter(ProviderConfig)
-_SCORER: TypeAdapter[Any] = TypeAdapter(ScorerConfig)
-_POLICY: TypeAdapter[Any] = TypeAdapter(PolicyConfig)
-_RUNG: TypeAdapter[Any] = TypeAdapter(RungConfig)
-_LOG: TypeAdapter[Any] = TypeAdapter(LogConfig)
+
+@dataclass(slots=True, kw_only=True)
+class LadderReading:
+    """A ladder file that was read and checked by itself, and may be checked further.
+
+    Further checks report what they find to `document`; `config` has the last word.
+
+    Attributes:
+        document: The file, with the mistakes found so far.
+        parts: What is sound in it.
+    """
+
+    document: Document
+    parts: Parts
+    _config: LadderConfig | None = field(repr=False)
+
+    def config(self) -> LadderConfig:
+        """Return the ladder.
+
+        Raises:
+            LadderError: With every mistake, in the order of the file.
+        """
+        if self._config is None and not self.document.problems:
+            self.document.report_unresolved()
+        if self._config is None or self.document.problems:
+            raise LadderError(_in_order(self.document))
+        return _with_absolute_paths(self._config, self.document, self.parts.folder)
 
 
 def load_ladder_file(
@@ -49,8 +70,26 @@ def load_ladder_file(
     Raises:
         LadderError: With every mistake, in the order of the file. No message holds a secret.
     """
+    return read_ladder_file(path, env, allow_unset=allow_unset).config()
+
+
+def read_ladder_file(
+    path: str | Path, env: Mapping[str, str], *, allow_unset: bool = False, untrained: bool = False
+) -> LadderReading:
+    """Return what a YAML file says, so that more of it can be checked before its mistakes are told.
+
+    Args:
+        path: As for `load_ladder_file`.
+        env: As for `load_ladder_file`.
+        allow_unset: As for `load_ladder_file`.
+        untrained: Whether what `cascade train` and `cascade tune` write may be missing yet: the
+            folder of the scorer, and the policy file, for which the default policy then stands.
+
+    Raises:
+        LadderError: The file cannot be read at all, or is not one mapping.
+    """
     text = read_file(Path(path), shown=str(path))
-    return parse_ladder(text, file=str(path), env=env, allow_unset=allow_unset)
+    return _read(text, file=str(path), env=env, allow_unset=allow_unset, untrained=untrained)
 
 
 def parse_ladder(
@@ -65,21 +104,28 @@ def parse_ladder(
     `file` is what messages call the text, and paths start from its folder; without it they start
     from the working directory.
     """
+    return _read(text, file=file, env=env, allow_unset=allow_unset, untrained=False).config()
+
+
+def _read(
+    text: str | bytes,
+    *,
+    file: str | None,
+    env: Mapping[str, str],
+    allow_unset: bool,
+    untrained: bool,
+) -> LadderReading:
     folder = Path(file).parent if file is not None else Path()
     document = open_document(text, file=file, env=env, allow_unset=allow_unset)
-    policy_read = _mount_policy(document, folder, env, allow_unset)
+    policy_read = _mount_policy(document, folder, env, allow_unset, untrained)
+    config = None
     try:
         config = LadderConfig.model_validate(document.data)
     except ValidationError as exc:
-        config = None
-        for error in exc.errors(include_url=False, include_input=False)[: MAX_PROBLEMS + 1]:
-            _report(error, document)
-    check_parts(_sound_parts(document.data, folder, policy_read=policy_read), document)
-    if config is None and not document.problems:
-        document.report_unresolved()
-    if config is None or document.problems:
-        raise LadderError(_in_order(document))
-    return _with_absolute_paths(config, document, folder)
+        report_mistakes(exc, document)
+    parts = sound_parts(document, folder, policy_read=policy_read)
+    check_parts(parts, document, untrained=untrained)
+    return LadderReading(document=document, parts=parts, _config=config)
 
 
 def load_policy_file(path: str | Path) -> Any:
@@ -113,18 +159,16 @@ def _policy_from(text: str | bytes, shown: str) -> Any:
     whole.mount("policy", policy)
     found = None
     try:
-        found = _POLICY.validate_python(policy.data)
+        found = POLICY.validate_python(policy.data)
     except ValidationError as exc:
-        for error in exc.errors(include_url=False, include_input=False)[: MAX_PROBLEMS + 1]:
-            moved: ErrorDetails = {**error, "loc": ("policy", *error["loc"])}
-            _report(moved, whole)
+        report_mistakes(exc, whole, under=("policy",))
     if whole.problems or found is None:
         raise LadderError(_in_order(whole))
     return found
 
 
 def _mount_policy(
-    document: Document, folder: Path, env: Mapping[str, str], allow_unset: bool
+    document: Document, folder: Path, env: Mapping[str, str], allow_unset: bool, untrained: bool
 ) -> bool:
     """Put the content of a policy file in the place of its path; return False if there is none to read."""
     name = document.data.get("policy")
@@ -137,6 +181,8 @@ def _mount_policy(
     try:
         text = read_file(file, shown=str(file))
     except LadderError as exc:
+        if untrained and isinstance(exc.__cause__, FileNotFoundError):
+            return False
         shown = document.shown(("policy",), name)
         message = f"{shown} {exc.problems[0].message}"
         document.report(("policy",), message, "a policy file, or a mapping with `kind`")
@@ -148,151 +194,6 @@ def _mount_policy(
         return False
     document.mount("policy", other)
     return True
-
-
-def _report(error: ErrorDetails, document: Document) -> None:
-    """Translate one of pydantic's errors: where it is in the file, what was given, what is allowed."""
-    place = locate(error["loc"], LadderConfig)
-    path, kind = place.path, error["type"]
-    value = _value_at(document.data, path)
-    if kind == "extra_forbidden" and place.table is not None:
-        known = list(place.table.model_fields)
-        message = f"unknown key{nearest(str(path[-1]), known)}"
-        document.report(path, message, ", ".join(known))
-    elif kind == "missing":
-        document.report(path, "is missing", place.allowed)
-    elif kind == "union_tag_not_found":
-        _report_kind(place, value, document)
-    elif kind == "cascade":
-        of_key = error["loc"][-1] == "[key]"
-        given = f"{document.shown(path, value)} " if place.shows_value and not of_key else ""
-        detail = error["ctx"]["detail"]
-        more = f": {detail}" if detail and not document.is_secret(path) else ""
-        document.report(path, given + error["msg"] + more, place.allowed)
-    else:
-        document.report(path, _given(place, kind, value, document), place.allowed)
-
-
-def _report_kind(place: Place, value: Any, document: Document) -> None:
-    """Report a mapping whose kind is not one of those there are."""
-    first = next(iter(members(place.annotation).values()))
-    model, _ = plain_type(first)
-    has_kind = isinstance(model, type) and "kind" in getattr(model, "model_fields", {})
-    if not isinstance(value, dict) or not has_kind:
-        message = f"{_type_words(value)} given" if has_kind else _gate_words(place, value, document)
-        document.report(place.path, message, place.allowed)
-        return
-    kinds = _kind_words(place)
-    path = (*place.path, "kind")
-    if "kind" not in value:
-        document.report(place.path, "`kind` is missing", kinds)
-        return
-    given = value["kind"]
-    if isinstance(given, str):
-        hint = nearest(given, kinds.split(" or "))
-        hint = "" if document.is_unresolved(path) else hint
-        document.report(path, f"{document.shown(path, given)} is no kind{hint}", kinds)
-    else:
-        document.report(path, f"{_type_words(given)} given", kinds)
-
-
-def _kind_words(place: Place) -> str:
-    models = [plain_type(choice)[0] for choice in members(place.annotation).values()]
-    return " or ".join(locate(("kind",), model).allowed or "" for model in models)
-
-
-def _gate_words(place: Place, value: Any, document: Document) -> str:
-    if isinstance(value, dict):
-        return "a mapping with neither `regex` nor `python`"
-    return f"{document.shown(place.path, value)} is no gate"
-
-
-def _given(place: Place, kind: str, value: Any, document: Document) -> str:
-    """Return what is wrong with a value, quoting it only where that is safe."""
-    if kind in ("too_short", "string_too_short"):
-        return "is empty"
-    if not place.shows_value:
-        return f"{_type_words(value)} given"
-    shown = document.shown(place.path, value)
-    if kind == "literal_error":
-        hint = nearest(str(value), (place.allowed or "").split(" or "))
-        return f"{shown} is not one of the choices{hint}"
-    if kind.endswith("_type"):
-        return f"{shown} is {_type_words(value)}"
-    if kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
-        return f"{shown} is out of range"
-    if kind == "finite_number":
-        return f"{shown} is not a finite number"
-    if kind == "string_too_long":
-        return "is too long"
-    return f"{shown} is not right here"
-
-
-def _type_words(value: Any) -> str:
-    if value is None:
-        return "nothing (null)"
-    names = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list"}
-    return names.get(type(value), "a mapping")
-
-
-def _value_at(data: Any, path: KeyPath) -> Any:
-    for part in path:
-        try:
-            data = data[part]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return data
-
-
-def _sound_parts(data: Mapping[str, Any], folder: Path, *, policy_read: bool) -> Parts:
-    providers, ladder = data.get("providers"), data.get("ladder")
-    return Parts(
-        folder=folder,
-        providers=(
-            {name: _sound_fields(_PROVIDER, ProviderConfig, raw) for name, raw in providers.items()}
-            if isinstance(providers, dict)
-            else None
-        ),
-        rungs=(
-            [_sound_fields(_RUNG, RungConfig, raw) for raw in ladder]
-            if isinstance(ladder, list)
-            else []
-        ),
-        scorer=_sound_fields(_SCORER, ScorerConfig, data.get("scorer", {})),
-        policy=_sound_fields(_POLICY, PolicyConfig, data.get("policy", {})) if policy_read else {},
-        log=_sound_fields(_LOG, LogConfig, data.get("log")),
-        metadata=data["metadata"] if isinstance(data.get("metadata"), dict) else {},
-    )
-
-
-def _sound_fields(adapter: TypeAdapter[Any], annotation: Any, raw: Any) -> dict[str, Any]:
-    """Return the fields of `raw` that hold what they may, defaults included."""
-    if not isinstance(raw, dict):
-        return {}
-    try:
-        return dict(adapter.validate_python(raw))
-    except ValidationError as exc:
-        errors = exc.errors(include_url=False, include_input=False)
-    places = [locate(error["loc"], annotation) for error in errors]
-    broken = {place.path[0] for place in places if place.path}
-    model = _chosen_model(annotation, errors)
-    if model is None:
-        return {}
-    fields = {
-        name: known.get_default(call_default_factory=True)
-        for name, known in model.model_fields.items()
-        if name not in raw and not known.is_required()
-    }
-    return fields | {k: v for k, v in raw.items() if k in model.model_fields and k not in broken}
-
-
-def _chosen_model(annotation: Any, errors: list[ErrorDetails]) -> type[BaseModel] | None:
-    plain, _ = plain_type(annotation)
-    choices = members(plain)
-    if choices:
-        loc = errors[0]["loc"]
-        plain, _ = plain_type(choices.get(str(loc[0])) if loc else None)
-    return plain if isinstance(plain, type) and issubclass(plain, BaseModel) else None
 
 
 def _in_order(document: Document) -> list[Problem]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import annotated_types
 from pydantic import BaseModel, Tag
 
-from .values import Hidden, Says
+from .values import Address, Hidden, Says
 from .yaml_source import KeyPath
 
 __all__ = ["Place", "locate", "members", "plain_type"]
@@ -40,6 +40,15 @@ class Place:
         plain, metadata = _optional(self.annotation, self.metadata)
         hidden = any(isinstance(item, Hidden) for item in metadata)
         return not hidden and (plain in _SCALARS or get_origin(plain) is Literal)
+
+    def shows(self, value: Any) -> bool:
+        """Return whether messages may quote this value.
+
+        What should be a web address and has no scheme may be anything, a key too.
+        """
+        _, metadata = _optional(self.annotation, self.metadata)
+        is_address = any(isinstance(item, Address) for item in metadata)
+        return self.shows_value and not (is_address and "://" not in str(value))
 
     @property
     def allowed(self) -> str | None:

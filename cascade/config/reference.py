@@ -83,7 +83,9 @@ _INTRODUCTION = """\
 # What can a ladder file say?
 
 One YAML file describes one ladder. Every key there is stands on this page; an unknown key is a mistake.
-`cascade check FILE` names every mistake with its line, what was given and what is allowed.
+`cascade check FILE` names every mistake with its line, what was given and what is allowed. It imports what the
+file names in Python, and reads the first 64 MB of the log behind a recorded provider. It ends with 1 when there
+are mistakes, and with 2 when a file cannot be read.
 
 ```yaml
 version: 1
@@ -102,7 +104,7 @@ ladder: # cheapest first
 
 **Variables.** `${NAME}` in a value is replaced by the environment variable; unset or empty, it is a mistake.
 `${NAME:-default}` has a default, and `$${` is a plain `${`. A variable always gives text, never a number,
-and keys are not replaced. Messages show `${NAME}`, never what it holds.
+and keys are not replaced. Messages show `${NAME}`, never what it holds, and of a web address its scheme and host.
 
 **Types** are strict: `"0.8"` is text and no threshold, `true` is no number. The file is read as YAML 1.2, so
 `yes` and `on` are text and `1e-3` is a number. Tags (`!!…`), merge keys (`<<`), duplicate keys and several

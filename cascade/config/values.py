@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 __all__ = [
+    "Address",
     "ApiKey",
     "Count",
     "Free",
@@ -31,6 +32,10 @@ class Hidden:
     """Metadata of a type: its values are secrets, and no message quotes them."""
 
 
+class Address:
+    """Metadata of a type: messages quote scheme and host of its values, and nothing else."""
+
+
 class Says(str):
     """Metadata of a type: what is allowed there, in words, where the type alone does not say it."""
 
@@ -50,6 +55,8 @@ def _is_unresolved(value: str) -> bool:
 def _web_address(value: str) -> str:
     if _is_unresolved(value):
         return value
+    if "://" not in value:
+        raise _refuse("is not a web address: it does not begin with http:// or https://")
     try:
         parts = urlsplit(value)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -113,6 +120,7 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 WebAddress = Annotated[
     str,
     AfterValidator(_web_address),
+    Address(),
     Says("an address such as http://127.0.0.1:8080/v1"),
 ]
 ApiKey = Annotated[

@@ -12,7 +12,7 @@ from typing import Any
 
 from .yaml_source import KeyPath
 
-__all__ = ["Substitution", "substitute"]
+__all__ = ["Substitution", "substitute", "variable_names"]
 
 # `$${` first, so that an escaped brace is never read as a variable; the bare `${` last, as a mistake.
 _VARIABLE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\}|\$\{")
@@ -49,6 +49,16 @@ def substitute(data: Any, env: Mapping[str, str], *, allow_unset: bool = False) 
     result = Substitution()
     result.data = _replaced(data, (), env, allow_unset, result)
     return result
+
+
+def variable_names(text: str) -> list[str]:
+    """Return the variables in `text`, each once, in their order.
+
+    >>> variable_names("${A}:$${B}@${C:-no}/${A}")
+    ['A', 'C']
+    """
+    names = (match.group(1) for match in _VARIABLE.finditer(text))
+    return list(dict.fromkeys(name for name in names if name))
 
 
 def _replaced(

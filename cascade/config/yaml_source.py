@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from ..errors import LadderError, Problem
+from .quoting import key_text
 
 __all__ = [
     "MAX_BYTES",
@@ -35,6 +36,7 @@ MAX_VALUES = 20_000
 """Values in the file, each alias counted as all that it stands for."""
 
 _MERGE = "<<"
+_YAML_TAG = "tag:yaml.org,2002:"
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOL = {
     word: word.lower() == "true" for word in ("true", "True", "TRUE", "false", "False", "FALSE")
@@ -48,12 +50,15 @@ _UNSENDABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 @dataclass(slots=True)
 class _Node:
+    """A value. It is `broken` when it could not be read, or, of a mapping, when a key was refused."""
+
     value: Any
     line: int
     keys: dict[str, tuple[int, _Node]] | None = None
     items: list[_Node] | None = None
     size: int = 1
     height: int = 1
+    broken: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +74,21 @@ class YamlSource:
 
     def line(self, path: KeyPath) -> int:
         """Return the 1-based line of the value at `path`, or of the deepest part of it there is."""
+        line, _, _ = self._deepest(path)
+        return line
+
+    def is_broken(self, path: KeyPath) -> bool:
+        """Return whether the value at `path` only stands in for one that could not be read."""
+        _, node, whole = self._deepest(path)
+        return whole and node.broken and node.keys is None
+
+    def lacks_keys(self, path: KeyPath) -> bool:
+        """Return whether a key of the mapping at `path` was refused."""
+        _, node, whole = self._deepest(path)
+        return whole and node.broken and node.keys is not None
+
+    def _deepest(self, path: KeyPath) -> tuple[int, _Node, bool]:
+        """Return the line and the node of the deepest part of `path` there is, and if that is all of it."""
         node, line = self._root, self._root.line
         for part in path:
             if node.keys is not None and isinstance(part, str) and part in node.keys:
@@ -77,8 +97,8 @@ class YamlSource:
                 node = node.items[part]
                 line = node.line
             else:
-                break
-        return line
+                return line, node, False
+        return line, node, True
 
 
 def path_text(path: KeyPath) -> str:
@@ -87,16 +107,13 @@ def path_text(path: KeyPath) -> str:
     >>> path_text(("ladder", 1, "accept")), path_text(("policy", "accept", "gpt-4.1"))
     ('ladder[1].accept', 'policy.accept["gpt-4.1"]')
     """
-    text = ""
-    for part in path:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        elif re.fullmatch(r"[\w-]{1,60}", part):
-            text += f".{part}" if text else part
-        else:
-            shown = part if len(part) <= 60 else part[:60] + "…"
-            text += f'["{shown}"]'.replace("\n", " ")
-    return text
+    in_providers = path[:1] == ("providers",)
+    return "".join(
+        f"[{part}]"
+        if isinstance(part, int)
+        else key_text(part, depth=depth, in_providers=in_providers)
+        for depth, part in enumerate(path)
+    )
 
 
 def read_yaml(text: str | bytes, *, file: str | None) -> tuple[YamlSource, list[Problem]]:
@@ -185,6 +202,9 @@ class _Reader:
         except yaml.MarkedYAMLError as exc:
             mark = exc.problem_mark or exc.context_mark
             words = ", ".join(part for part in (exc.problem, exc.context) if part)
+            words = re.sub(
+                r"(tag handle) '.*'", r"\1", words
+            )  # what looks like one may be a password
             line_or_none = mark.line + 1 if mark else None
             # `from None`: the parser's own text quotes the line, which may hold a key
             raise _fatal(self._file, line_or_none, f"not YAML: {words}", None) from None
@@ -200,10 +220,14 @@ class _Reader:
             if self._count > MAX_VALUES:
                 raise _fatal(self._file, line, "too many values", f"at most {MAX_VALUES:,}")
             if event.tag is not None:
-                shown = event.tag.replace("tag:yaml.org,2002:", "!!")[:60]
-                self._problem(line, f"the tag {shown} is not allowed", "values without tags")
+                # Another tag than YAML's own may be a password that begins with "!".
+                own = event.tag.startswith(_YAML_TAG)
+                shown = f"the tag !!{event.tag.removeprefix(_YAML_TAG)[:60]}" if own else "a tag"
+                self._problem(line, f"{shown} is not allowed", "values without tags, or quotes")
         if isinstance(event, yaml.ScalarEvent):
+            found = len(self.problems)
             node = _Node(self._scalar(event, line), line)
+            node.broken = len(self.problems) > found
             if event.anchor:
                 self._anchors[event.anchor] = node
             return node
@@ -227,8 +251,9 @@ class _Reader:
             if known is None:
                 inside = name in self._anchors
                 why = "refers to what it is part of" if inside else "refers to no anchor"
-                self._problem(line, f"the alias *{name[:60]} {why}", None)
-                return _Node(None, line)
+                # Without its name: it may be a password that begins with "*".
+                self._problem(line, f"the alias (*) {why}", "an anchor (&) before it, or quotes")
+                return _Node(None, line, broken=True)
             return known
         return None
 
@@ -264,10 +289,12 @@ class _Reader:
         keys = mapping.keys or {}
         if not isinstance(event, yaml.ScalarEvent) or not isinstance(node.value, str):
             self._problem(line, "a key that is not text", "text; put it in quotes")
+            mapping.broken = True
             return None
         key = node.value
         if key == _MERGE and event.style is None:
             self._problem(line, "merge keys (<<) are not read", "the keys written out")
+            mapping.broken = True
             return None
         if key in keys:
             message = f"the key is already on line {keys[key][0]}"

@@ -74,6 +74,17 @@ def test_the_cost_is_told_and_nothing_is_asked(
     assert labels_of(tmp_path, log="traffic.jsonl") == {}
 
 
+def test_a_ladder_whose_scorer_is_not_trained_yet_serves_its_judge(
+    tmp_path: Path, run: Run, server: UpstreamServer
+) -> None:
+    """Labels come before training, and a judge needs the providers only."""
+    path = log(tmp_path, "2 + 2?")
+    file = ladder(tmp_path, server, scorer="{kind: trained, path: not-yet}\npolicy: not-yet.yaml")
+    code, out, err = run("log", "label", "--judge", "sage", "-c", file, "--path", path, "--yes")
+    assert (code, err) == (0, "")
+    assert "1 labels written" in out
+
+
 def test_labels_are_given_and_counted(tmp_path: Path, run: Run, server: UpstreamServer) -> None:
     """Verdicts become labels, the rest is told with its reason, and what was really spent; once."""
     path = log(tmp_path, "2 + 2?", "say-no.", "mumble", "say-error")
