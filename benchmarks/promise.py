@@ -91,7 +91,7 @@ def main(arguments: Sequence[str]) -> int:
     if reason:
         print(reason)
         return 0
-    names = [a for a in arguments if not a.startswith("-")] or list(LOGS)
+    names = [a for a in arguments if not a.startswith("-")] or [*LOGS, "routellm_gsm8k"]
     splits = 10 if smoke else SPLITS
     told = {}
     print(
