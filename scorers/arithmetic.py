@@ -28,11 +28,19 @@ MAX_DEPTH = 12
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?|\.\d+")
 _TOKEN = re.compile(r"\s*(?:(\d+(?:\.\d+)?|\.\d+)(%?)|([-+*/()]))")
+_OF_TWO = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*([-+*/])\s*(\d+(?:\.\d+)?|\.\d+)")
+# The end of most left sides, read backwards: two numbers, and nothing before them that belongs to them.
+_REVERSED_OF_TWO = re.compile(
+    r"\s*(\d+(?:\.\d+)?)\s*([-+*/xX])\s*(\d+(?:\.\d+)?)"
+    r"(?=\s+\d|\s*(?:[^\d.+\-*/()%\sxX]|\Z))"
+)
 _RESULT = re.compile(r"\s*-?\s*(?:\d+(?:\.\d+)?|\.\d+)(?:\s*/\s*\d+(?![\d.]))?%?")
 _PER_UNIT = re.compile(r"/(?<=[A-Za-z]/)(?<!(?<![A-Za-z])[xX]/)(?=[A-Za-z])")
 _X_IN_WORD = re.compile(r"[xX](?:(?<=[A-Za-z].)|(?=\w))")
 _THOUSANDS = re.compile(r",(?<=\d,)(?=\d{3}(?!\d))")
 _REVERSED_SUFFIX = re.compile(r"[\d.+\-*/()%\sxX]*")
+_SUFFIX = "0123456789.+-*/()%xX \t\n\r\f\v\x1c\x1d\x1e\x1f"
+"""The same characters as far as they are ASCII."""
 _NO_CONTENT = re.compile(r"\(\s*\)")
 _SIDE_BY_SIDE = re.compile(r"(?<=[\d%)])\s+(?=[\d(])")
 _HAS_OPERATOR = re.compile(r"[-+*/]").search
@@ -86,12 +94,28 @@ def evaluate_expression(text: str) -> float:
     >>> evaluate_expression("50% * 8")
     4.0
     """
+    simple = _OF_TWO.fullmatch(text)
+    if simple is not None:  # most are
+        left, operator, right = simple.groups()
+        return _of_two(float(left), float(right), operator)
     tokens = _tokens(text)
     try:
         value, end = _sum(tokens, 0, 0)
     except (IndexError, ZeroDivisionError, _NotAnExpression, OverflowError):
         return math.nan
     return value if end == len(tokens) and math.isfinite(value) else math.nan
+
+
+def _of_two(a: float, b: float, operator: str) -> float:
+    if operator == "+":
+        value = a + b
+    elif operator == "-":
+        value = a - b
+    elif operator == "/":
+        value = a / b if b else math.nan
+    else:
+        value = a * b
+    return value if math.isfinite(value) else math.nan
 
 
 class _NotAnExpression(Exception):
@@ -178,6 +202,7 @@ def check_arithmetic(text: str, known: AbstractSet[float] = frozenset()) -> Arit
     last_wrong = False
     worst = 0.0
     results: list[float] = []
+    near: list[tuple[float, float]] = []  # each result, and how far an operand taken from it may be
     position, left_end = text.find("="), 0
     while position >= 0 and len(results) < MAX_EQUATIONS:
         following = text.find("=", position + 1)
@@ -185,18 +210,24 @@ def check_arithmetic(text: str, known: AbstractSet[float] = frozenset()) -> Arit
         left_end, position = position + 1, following
         if read is None:
             continue
-        expression, value, stated, percent = read
+        operands_here, value, stated, percent = read
         last_wrong = not (
             _near(value, stated) or _near(value * 100, stated) or _near(value, stated * 100)
         )
         if last_wrong:
             wrong += 1
             worst = max(worst, abs(value - stated) / max(1.0, abs(stated)))
-        for operand in map(float, _NUMBER.findall(expression)):
+        for operand in operands_here:
             operands += 1
             if operand not in known and operand not in _TRIVIAL:
-                unexplained += not _is_result(operand, results)
-        results.append(stated * 100 if percent else stated)
+                for result, slack in near:
+                    if -slack < operand - result < slack:
+                        break
+                else:
+                    unexplained += 1
+        result = stated * 100 if percent else stated
+        results.append(result)
+        near.append((result, 1e-6 * max(1.0, abs(result))))
     if not results:
         return _NONE
     return Arithmetic(
@@ -213,8 +244,8 @@ def check_arithmetic(text: str, known: AbstractSet[float] = frozenset()) -> Arit
 
 def _read_equation(
     text: str, start: int, equals: int, following: int
-) -> tuple[str, float, float, bool] | None:
-    """Return (expression, its value, the number stated, stated in per cent), None if there is none."""
+) -> tuple[Sequence[float], float, float, bool] | None:
+    """Return (operands, their value, the number stated, stated in per cent), None if there is none."""
     start = max(start, text.rfind("\n", start, equals) + 1)
     stop = equals + WINDOW // 2
     if 0 <= following < stop:
@@ -225,10 +256,17 @@ def _read_equation(
     right = _RESULT.match(_join_thousands(text[equals + 1 : stop]))
     if right is None:
         return None
-    expression = _expression(_join_thousands(text[start:equals]))
-    if not expression:
-        return None
-    value = evaluate_expression(expression)
+    left = _join_thousands(text[start:equals])
+    simple = _REVERSED_OF_TWO.match(left[::-1])
+    operands: tuple[float, ...]
+    if simple is not None:
+        second, operator, first = simple.groups()
+        operands = float(first[::-1]), float(second[::-1])
+        value = _of_two(operands[0], operands[1], operator)
+    else:
+        expression = _expression(left)
+        operands = tuple(map(float, _NUMBER.findall(expression)))
+        value = evaluate_expression(expression) if expression else math.nan
     if math.isnan(value):
         return None
     written = right.group()
@@ -238,7 +276,7 @@ def _read_equation(
         stated = evaluate_expression(written)
         if math.isnan(stated):
             return None
-    return expression, value, stated, written.endswith("%")
+    return operands, value, stated, written.endswith("%")
 
 
 def _join_thousands(side: str) -> str:
@@ -248,10 +286,6 @@ def _join_thousands(side: str) -> str:
 def _near(a: float, b: float) -> bool:
     """Equal up to the rounding people write: 0.6 % relative, or half a unit of the second decimal."""
     return abs(a - b) <= max(0.006 * max(abs(a), abs(b)), 0.0051)
-
-
-def _is_result(operand: float, results: Sequence[float]) -> bool:
-    return any(abs(operand - r) < 1e-6 * max(1, abs(r)) for r in results)
 
 
 def _blank_words(text: str) -> str:
@@ -269,9 +303,13 @@ def _blank_words(text: str) -> str:
 
 def _expression(left: str) -> str:
     """Return the longest arithmetic suffix with an operator, "" if there is none."""
-    found = _REVERSED_SUFFIX.match(left[::-1])
-    length = found.end() if found else 0
-    suffix = left[len(left) - length :].replace("x", "*").replace("X", "*")
+    if left.isascii():
+        suffix = left[len(left.rstrip(_SUFFIX)) :]
+    else:
+        found = _REVERSED_SUFFIX.match(left[::-1])
+        suffix = left[len(left) - (found.end() if found else 0) :]
+    if "x" in suffix or "X" in suffix:
+        suffix = suffix.replace("x", "*").replace("X", "*")
     suffix = suffix.strip().lstrip(" .*/)%+").rstrip()
     while suffix.endswith("."):
         suffix = suffix[:-1].rstrip()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -34,18 +35,43 @@ _PROBABILITY_CHARS = 1_500
 _MAX_PROBABILITIES = 16
 _SIMILAR_CHARS = 2_000
 
-_CLOSING = re.compile(
-    r"(?:####+|\\boxed\s*\{|(?:final\s+|correct\s+|best\s+)?"
-    r"(?:answer|option|choice|result|label)\s*(?:is|are|:|=|would be|should be)+\s*:?|"
-    r"^\s*(?:A|Ans|Answer|Output)\s*:|"
-    r"(?:therefore|thus|hence|so|in total|in conclusion)\b[^.\n]{0,160}?"
-    r"\b(?:is|are|=|be|has|have|needs?|total(?:s)?)\b)",
-    re.IGNORECASE | re.MULTILINE,
+
+def _starting(rests: Mapping[str, str]) -> re.Pattern[str]:
+    """Compile what may follow each first letter; the search leaps between first letters."""
+    each = [re.escape(letter) + rest for letters, rest in rests.items() for letter in letters]
+    return re.compile("|".join(each))
+
+
+# What stands in front of "answer" ("the final answer is") does not change where the marker ends, so
+# it is not looked for. A group is a marker only at the start of a line, see `_ends`. Some letters
+# have odd relatives: these are the ones that `re.IGNORECASE` knows.
+_IS = r"\s*(?i:is|are|:|=|would be|should be)+\s*:?"
+_CONCLUDES = (
+    r"\b[^.\n]{0,160}?\b(?:[iIıİ][sSſ]|[aA](?i:re)|=|[bB](?i:e)|[hH](?i:as|ave)|[nN](?i:eeds?)|"
+    r"[tT](?i:otals?))\b"
 )
-_MARKER = re.compile(
-    r"(?:####+|\\boxed\s*\{|(?:final\s+|correct\s+|best\s+)?answer\s*(?:is|:|=)+\s*:?|"
-    r"^\s*(?:A|Ans|Output)\s*:)",
-    re.IGNORECASE | re.MULTILINE,
+_CLOSING = _starting(
+    {
+        "#": "###+",
+        "\\": r"(?i:boxed)\s*\{",
+        "aA": rf"(?:(?i:nswer){_IS}|((?i:ns(?:wer)?)?\s*:))",
+        "oO": rf"(?:(?i:ption){_IS}|((?i:utput)\s*:))",
+        "cC": rf"(?i:hoice){_IS}",
+        "rR": rf"(?i:esult){_IS}",
+        "lL": rf"(?i:abel){_IS}",
+        "tT": rf"(?i:herefore|hus){_CONCLUDES}",
+        "hH": rf"(?i:ence){_CONCLUDES}",
+        "sSſ": rf"(?i:o){_CONCLUDES}",
+        "iIıİ": rf"(?i:n total|n conclusion){_CONCLUDES}",
+    }
+)
+_MARKER = _starting(
+    {
+        "#": "###+",
+        "\\": r"(?i:boxed)\s*\{",
+        "aA": r"(?:(?i:nswer)\s*(?i:is|:|=)+\s*:?|((?i:ns)?\s*:))",
+        "oO": r"((?i:utput)\s*:)",
+    }
 )
 _NUMBER = re.compile(
     r"[-+]?(?:\$|€|£)?\s?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s?/\s?\d+(?:\.\d+)?)?%?"
@@ -186,10 +212,10 @@ def _json_claim(text: str, letters: bool) -> Claim | None:
 def _marked_claim(text: str, letters: bool) -> Claim | None:
     """Read what follows the strong markers; the last decides, among options the first."""
     found: list[tuple[_Value, int]] = []
-    for marker in list(_MARKER.finditer(text))[-_MAX_MARKERS:]:
-        value = _value(text[marker.end() : marker.end() + _MAX_PIECE], letters)
+    for end in _ends(_MARKER, text)[-_MAX_MARKERS:]:
+        value = _value(text[end : end + _MAX_PIECE], letters)
         if value is not None:
-            found.append((value, marker.end()))
+            found.append((value, end))
     if not found:
         return None
     chosen, start = found[0] if letters else found[-1]
@@ -219,18 +245,35 @@ def _short_claim(text: str, letters: bool) -> Claim | None:
 def _closing_claim(text: str) -> Claim:
     """Read the number or date of the last conclusion, or the right side of a last equation."""
     tail = text[-_TAIL_CHARS:]
-    closing = _last(_CLOSING, tail)
-    piece = tail.rstrip().split("\n")[-1] if closing is None else tail[closing.end() :]
+    ends = _ends(_CLOSING, tail)
+    piece = tail[ends[-1] :] if ends else tail.rstrip().split("\n")[-1]
     line = piece.strip().split("\n", 1)[0][:_LINE_CHARS]
     dates = _DATE.findall(line)
     if dates:
         return Claim("text", dates[-1])
-    if closing is None and "=" not in tail:
+    if not ends and "=" not in tail:
         return _NONE
     after = line.rsplit("=", 1)[1] if "=" in line else line
     found = _NUMBER.findall(after) or _NUMBER.findall(line)
     number = parse_number(found[0] if "=" in line else found[-1]) if found else math.nan
     return _NONE if math.isnan(number) else Claim(*_number_value(number))
+
+
+def _ends(pattern: re.Pattern[str], text: str) -> list[int]:
+    """Return where the markers in a text end.
+
+    The pattern's group is a marker only at the start of a line, behind blanks at most.
+    """
+    ends: list[int] = []
+    last = 0
+    for found in pattern.finditer(text):
+        if found.lastindex:
+            line = text.rfind("\n", 0, found.start()) + 1
+            if line < last or text[line : found.start()].strip():
+                continue
+        last = found.end()
+        ends.append(last)
+    return ends
 
 
 def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:

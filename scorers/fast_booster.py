@@ -19,7 +19,7 @@ import numpy as np
 __all__ = ["FastBooster"]
 
 _FLOAT64 = 1  # C_API_DTYPE_FLOAT64
-_NORMAL = 0  # C_API_PREDICT_NORMAL: probabilities, not raw sums
+_NORMAL, _RAW = 0, 1  # C_API_PREDICT_NORMAL, C_API_PREDICT_RAW_SCORE
 _ALL_TREES = -1
 _PARAMETERS = b"num_threads=1 verbosity=-1"
 
@@ -34,16 +34,20 @@ class FastBooster:
         booster: The model; kept alive as long as this is.
         columns: Where its columns stand in the vector given to `predict_one`; None: the first ones,
             in order.
+        raw: Whether to give the sum of leaves and not what the objective makes of it.
 
     Raises:
         ValueError: The model reads another number of columns.
     """
 
-    def __init__(self, booster: lgb.Booster, columns: np.ndarray | None = None) -> None:
+    def __init__(
+        self, booster: lgb.Booster, columns: np.ndarray | None = None, *, raw: bool = False
+    ) -> None:
         width = booster.num_feature()
         if columns is not None and len(columns) != width:
             raise ValueError(f"{len(columns)} columns given; the model reads {width}")
         self._booster = booster
+        self._raw = raw
         self._columns = None if columns is None else np.asarray(columns, np.intp)
         self._row = np.zeros(width, np.float64)
         self._lock = threading.Lock()
@@ -66,7 +70,8 @@ class FastBooster:
             else:
                 row.take(self._columns, out=self._row)
             if self._config is None:
-                return float(np.asarray(self._booster.predict(self._row[None], num_threads=1))[0])
+                slow = self._booster.predict(self._row[None], raw_score=self._raw, num_threads=1)
+                return float(np.asarray(slow)[0])
             failed = self._call(self._config, self._data, self._out_length, self._out)
             if failed:
                 raise RuntimeError(_library_error())
@@ -94,7 +99,7 @@ class FastBooster:
         config = ctypes.c_void_p()
         failed = library.LGBM_BoosterPredictForMatSingleRowFastInit(
             _handle(self._booster),
-            ctypes.c_int(_NORMAL),
+            ctypes.c_int(_RAW if self._raw else _NORMAL),
             ctypes.c_int(0),
             ctypes.c_int(_ALL_TREES),
             ctypes.c_int(_FLOAT64),

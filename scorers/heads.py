@@ -21,7 +21,17 @@ from .labels import LabelSet, fit_labels
 from .linear_head import LinearHead, fit_linear
 from .text_head import TextAxes, TextHead, fit_axes, fit_text, fit_vocabulary
 
-__all__ = ["CORE", "GROUPS", "SIGNALS", "Blocks", "HeadSet", "Model", "fit_heads"]
+__all__ = [
+    "CORE",
+    "GROUPS",
+    "SIGNALS",
+    "Blocks",
+    "HeadSet",
+    "Model",
+    "fit_heads",
+    "text_group",
+    "texts_of",
+]
 
 CORE: tuple[str, ...] = (
     *("l_mean", "l_first", "l_min", "t_first_margin", "t_first_entropy", "t_entropy_mean"),
@@ -149,7 +159,7 @@ class HeadSet:
             found["signal"].append(logit(self.signal.predict(x)))
         for kind, text_head in self.text:
             if text_group(kind) in wanted:
-                texts = _texts(b, rows, kind, self.answered, self.labels)
+                texts = texts_of(b, rows, kind, self.answered, self.labels)
                 p = np.clip(text_head.predict(texts, shared)[:, 0], *TEXT_RANGE)
                 found[text_group(kind)].append(logit(p))
         columns = [np.mean(found[g], axis=0) if found[g] else np.zeros(len(rows)) for g in GROUPS]
@@ -290,7 +300,7 @@ def _fit_pool(
         weights.append(np.full(int(known.sum()), 1.0 if j == last else POOL_WEIGHT))
     x, y, weight = np.vstack(wide), np.concatenate(goals), np.concatenate(weights)
     signal = None
-    if np.isfinite(b.own[rows, last][:, _SIGNAL_COLUMNS]).any():
+    if np.isfinite(b.own[rows, last][:, SIGNAL_COLUMNS]).any():
         signal = fit_linear(np.vstack(narrow), y, weight=weight, l2=SIGNAL_L2)
     if len(y) > POOL_MAX_ROWS:
         drawn = np.random.default_rng(seed).permutation(len(y))[:POOL_MAX_ROWS]
@@ -322,16 +332,16 @@ def _fit_texts(
     for kind in kinds:
         key = (kind, answered[:1] if kind in ("both", "cross") else ())
         if key not in shared:
-            texts = _texts(b, rows, kind, answered, labels)
+            texts = texts_of(b, rows, kind, answered, labels)
             vocabulary = fit_vocabulary(texts, chars=kind == "chars")
             shared[key] = vocabulary, vocabulary.transform(texts)
         heads.append((kind, fit_text((), y[:, None], l2=l2, fitted=shared[key])))
     return tuple(heads)
 
 
-_SIGNAL_COLUMNS = [OWN_NAMES.index(name) for name in SIGNALS]
-_CORE_COLUMNS = [OWN_NAMES.index(name) for name in CORE]
-_PROMPT_CORE = [PROMPT_NAMES.index(name) for name in ("p_log_words", "p_numbers", "p_options")]
+SIGNAL_COLUMNS = [OWN_NAMES.index(name) for name in SIGNALS]
+CORE_COLUMNS = [OWN_NAMES.index(name) for name in CORE]
+PROMPT_CORE = [PROMPT_NAMES.index(name) for name in ("p_log_words", "p_numbers", "p_options")]
 PROMPT_CHARS, ANSWER_CHARS = 1_500, 2_000
 """Of the end of prompt and answer, read together by a text head."""
 BETWEEN = " ||| "
@@ -353,8 +363,8 @@ def _hand(
 
 
 def _core(b: Blocks, rows: np.ndarray, answered: tuple[int, ...]) -> np.ndarray:
-    parts = [b.prompt[rows][:, _PROMPT_CORE]]
-    parts += [b.own[rows, j][:, _CORE_COLUMNS] for j in answered]
+    parts = [b.prompt[rows][:, PROMPT_CORE]]
+    parts += [b.own[rows, j][:, CORE_COLUMNS] for j in answered]
     if len(answered) == 2:
         parts.append(b.same[rows, answered[0], answered[1]][:, None])
     return np.hstack(parts)
@@ -368,10 +378,10 @@ def _pool_rows(b: Blocks, rows: np.ndarray, j: int, strength: np.ndarray) -> np.
 
 def _signal_rows(b: Blocks, rows: np.ndarray, j: int, strength: np.ndarray) -> np.ndarray:
     base_rate = np.full((len(rows), 1), strength[j], np.float32)
-    return np.hstack([b.own[rows, j][:, _SIGNAL_COLUMNS], base_rate])
+    return np.hstack([b.own[rows, j][:, SIGNAL_COLUMNS], base_rate])
 
 
-def _texts(
+def texts_of(
     b: Blocks,
     rows: np.ndarray,
     kind: str,

@@ -8,7 +8,7 @@ all states on top of them (methods page, section 11, point 2). Averaged over two
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,11 @@ from threadpoolctl import threadpool_limits
 
 from cascade.errors import ScorerError
 
+from .batch import Batch
 from .calibrate import Calibration, fit_calibration
+from .compiled import Compiled
 from .dataset import Dataset, TrainingFailed
 from .evaluate import hull_value
-from .features import OWN_NAMES
 from .folds import fold_ids, prompt_groups
 from .heads import Blocks
 from .judges import FEW_ROWS, FOLDS, FOLDS_FEW, Judge, fit_judges, gain_trust
@@ -56,7 +57,6 @@ DONOR_SHARE = 0.5
 """Share of the rows on which a model outside the ladder must have a score."""
 FEW_MODELS_ROWS = 600
 """Below it a default ladder has three models: further ones are further chances to overfit."""
-_EXTRA = tuple(OWN_NAMES.index(c) for c in ("l_mean", "a_log_words", "e_wrong_share", "c_marked"))
 
 Progress = Callable[[float, str], None]
 """Told the share of the work done, in [0, 1], and what is being done."""
@@ -74,6 +74,12 @@ class Member:
     judges: Mapping[tuple[int, ...], Judge]
     states: tuple[StateModel, ...]
 
+    def calibration(self, j: int, readable: bool) -> Calibration:
+        """Return what P(j right | prompt, own answer) was calibrated by."""
+        if self.states and readable:
+            return self.states[j].calibration[1]
+        return self.judges[(j, j) if readable else (j,)].stack.calibration
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LadderModel:
@@ -86,6 +92,7 @@ class LadderModel:
         trust: How much of P(next right)'s variation to believe, in [0.25, 1]; see `gain_trust`.
         n: Rows it was fitted on.
         members: One a seed; their probabilities are averaged.
+        compiled: What scoring has made of them; not part of the model.
     """
 
     models: tuple[str, ...]
@@ -94,9 +101,17 @@ class LadderModel:
     trust: float
     n: int
     members: tuple[Member, ...]
+    compiled: Compiled = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "compiled", Compiled(self.members))
 
     def probabilities(
-        self, dataset: Dataset | Blocks, rows: np.ndarray, states: Sequence[int] | None = None
+        self,
+        dataset: Dataset | Blocks,
+        rows: np.ndarray,
+        states: Sequence[int] | None = None,
+        read: dict[Any, Any] | None = None,
     ) -> np.ndarray:
         """Return P(model j is right | state) for these rows.
 
@@ -104,6 +119,8 @@ class LadderModel:
             dataset: Whose models are `self.models`, in this order, or the blocks of one.
             rows: Row numbers. Shape (n,).
             states: The states to fill in; None for all. The others stay NaN.
+            read: Keeps what was read of the rows' texts, for later calls with the same rows; None
+                to keep nothing.
 
         Returns:
             Shape (2^m, n, m), in [0, 1].
@@ -119,27 +136,26 @@ class LadderModel:
         m = len(self.models)
         q = np.full((1 << m, len(rows), m), np.nan)
         wanted = range(1 << m) if states is None else states
+        batch = Batch(self, b, rows, {} if read is None else read)
         for state in wanted:
-            q[state] = 0.0
-        for member in self.members:
-            parts = _Parts(member, b, rows, self)
-            for state in wanted:
-                q[state] += parts.at(state) / len(self.members)
+            q[state] = batch.at(state).mean(axis=0)
         return q
 
     def own_scores(
         self, dataset: Dataset | Blocks, rows: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return P(model j is right | prompt, own answer), and before calibration; each (n, m)."""
-        m = len(self.models)
-        q = self.probabilities(dataset, rows, [1 << j for j in range(m)])
-        own = np.stack([q[1 << j, :, j] for j in range(m)], axis=1)
         b = dataset.blocks if isinstance(dataset, Dataset) else dataset
-        raw = np.zeros((len(rows), m))
-        for member in self.members:
-            parts = _Parts(member, b, rows, self)
-            for j in range(m):
-                raw[:, j] += parts.raw(j) / len(self.members)
+        batch = Batch(self, b, rows, {})
+        own, raw = np.empty((2, len(rows), len(self.models)))
+        for j in range(len(self.models)):
+            each = batch.at(1 << j)[:, :, j]
+            own[:, j] = each.mean(axis=0)
+            before = [
+                _before(member.calibration(j, self.readable[j]), p)
+                for member, p in zip(self.members, each, strict=True)
+            ]
+            raw[:, j] = np.mean(before, axis=0)
         return own, raw
 
     def value_of_escalating(self, q: np.ndarray, weak: int, strong: int) -> np.ndarray:
@@ -315,68 +331,6 @@ def _without(j: int, on: Sequence[int], c: np.ndarray, q: np.ndarray) -> float:
     return float(np.interp(c[j], c[rest], q[rest]))
 
 
-class _Parts:
-    """One member's scores of some rows; what states share is computed once."""
-
-    def __init__(self, member: Member, b: Blocks, rows: np.ndarray, ladder: LadderModel) -> None:
-        self._member = member
-        self._b = b
-        self._rows = rows
-        self._ladder = ladder
-        self._texts: dict[object, Any] = {}
-        self._known: dict[tuple[int, ...], np.ndarray] = {}
-
-    def at(self, state: int) -> np.ndarray:
-        """Return P(right) of every model in this state. Shape (n, m)."""
-        m = len(self._ladder.models)
-        answered = tuple(j for j in range(m) if state >> j & 1 and self._ladder.readable[j])
-        if not answered or not self._member.states:
-            return np.stack([self._judge((j, *answered)) for j in range(m)], axis=1)
-        inputs = self._inputs(answered)
-        seen = sum(1 << j for j in answered)
-        return np.stack([s.predict(inputs, seen) for s in self._member.states], axis=1)
-
-    def raw(self, j: int) -> np.ndarray:
-        """Return P(j right | prompt, own answer) before calibration. Shape (n,)."""
-        readable = self._ladder.readable[j]
-        p = self.at(1 << j)[:, j]
-        if self._member.states and readable:
-            return _before(self._member.states[j].calibration[1], p)
-        return _before(self._member.judges[(j, j) if readable else (j,)].stack.calibration, p)
-
-    def _judge(self, key: tuple[int, ...]) -> np.ndarray:
-        if key not in self._known:
-            judge = self._member.judges[key]
-            self._known[key] = judge.predict(self._b, self._rows, self._texts_of(key[1:]))
-        return self._known[key]
-
-    def _texts_of(self, answered: tuple[int, ...]) -> dict[object, Any]:
-        # A vocabulary over prompt + answer belongs to one answered set; the prompt's are shared.
-        found: dict[object, Any] = self._texts.setdefault(answered, {})
-        return found
-
-    def _inputs(self, answered: tuple[int, ...]) -> StateInputs:
-        m = len(self._ladder.models)
-        after = np.full((len(self._rows), m), np.nan)
-        for j in answered:
-            after[:, j] = self._judge((j, j))
-        before = np.stack([self._judge((j,)) for j in range(m)], axis=1)
-        return _state_inputs(self._b, self._rows, before, after, self._ladder.strength)
-
-
-def _state_inputs(
-    b: Blocks, rows: np.ndarray, before: np.ndarray, after: np.ndarray, strength: np.ndarray
-) -> StateInputs:
-    return StateInputs(
-        before=before,
-        after=after,
-        same=b.same[rows],
-        similar=b.similar[rows],
-        strength=strength,
-        extra=b.own[rows][:, :, list(_EXTRA)],
-    )
-
-
 @dataclass(slots=True)
 class _Steps:
     """Tells the progress of one member."""
@@ -467,7 +421,7 @@ def _fit_states(
         if readable[j]:
             after[:, j] = judges[j, j].oof
     y = b.score[rows]
-    inputs = _state_inputs(b, rows, before, after, y.mean(axis=0))
+    inputs = StateInputs.of(b, rows, before, after, y.mean(axis=0))
     q = np.empty((1 << m, n, m))
     raw = np.empty((n, m))
     seen = sum(1 << j for j in range(m) if readable[j])

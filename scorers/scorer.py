@@ -38,8 +38,7 @@ class TrainedScorer:
         self._columns = tuple(artifact.models.index(model) for model in models)
         self._single = SingleScorer(artifact.model)
         self._lock = threading.Lock()
-        self._recent: OrderedDict[int, tuple[Request, Turn, dict[int, tuple[Answer, Heard]]]]
-        self._recent = OrderedDict()
+        self._recent: OrderedDict[int, tuple[Request, Turn, dict[_Mark, Heard]]] = OrderedDict()
 
     @property
     def version(self) -> str:
@@ -80,7 +79,7 @@ class TrainedScorer:
             forecast=forecast,
         )
 
-    def _turn(self, request: Request) -> tuple[Turn, dict[int, tuple[Answer, Heard]]]:
+    def _turn(self, request: Request) -> tuple[Turn, dict[_Mark, Heard]]:
         """Return what is known of a request; the same object is read once."""
         kept = self._recent.get(id(request))
         if kept is not None and kept[0] is request:
@@ -93,10 +92,11 @@ class TrainedScorer:
             self._recent.popitem(last=False)
         return turn, self._recent[id(request)][2]
 
-    def _heard(self, turn: Turn, answers: dict[int, tuple[Answer, Heard]], answer: Answer) -> Heard:
-        kept = answers.get(id(answer))
-        if kept is not None and kept[0] is answer:
-            return kept[1]
+    def _heard(self, turn: Turn, answers: dict[_Mark, Heard], answer: Answer) -> Heard:
+        mark = _mark(answer)
+        kept = answers.get(mark)
+        if kept is not None:
+            return kept
         logprobs = answer.logprobs
         found = read(
             turn.prompt,
@@ -109,9 +109,30 @@ class TrainedScorer:
             p_true=answer.p_true if self._artifact.uses_p_true else None,
         )
         assert found is not None  # `_counts` saw its text
-        heard = Heard(found, answer.text or "")
-        answers[id(answer)] = (answer, heard)
+        heard = answers[mark] = Heard.of(found, answer.text or "")
         return heard
+
+
+_Mark = tuple[object, ...]
+"""What tells one answer to a request from another."""
+
+
+def _mark(answer: Answer) -> _Mark:
+    """Return what an answer is known again by.
+
+    Not the answer itself: 256 requests' worth of token lists would be kept, some 50 MB, and letting
+    one go takes 100 µs once it is no longer in the processor's cache.
+    """
+    logprobs, usage = answer.logprobs, answer.usage
+    return (
+        answer.text,
+        answer.finish_reason,
+        usage.completion_tokens,
+        usage.prompt_tokens,
+        answer.p_true,
+        None if logprobs is None else (len(logprobs.logprobs), sum(logprobs.logprobs)),
+        None if logprobs is None or logprobs.top is None else len(logprobs.top),
+    )
 
 
 def _counts(attempt: Attempt) -> bool:
@@ -124,12 +145,12 @@ def _counts(attempt: Attempt) -> bool:
 def _measures(rung: int, heard: Mapping[int, Heard]) -> dict[str, float]:
     """Return the numbers worth showing: log-probability, length, and who says the same."""
     newest = heard[rung]
-    answer = newest.read.answer
+    answer = newest.said
     found = {"mean_logprob": answer.mean_logprob, "words": float(len(answer.words))}
     same = []
     for other, one in heard.items():
         if other != rung:
-            agree = same_claim(one.read.answer.claim, answer.claim)
+            agree = same_claim(one.said.claim, answer.claim)
             found[f"same_as_{other}"] = agree
             same.append(agree)
     known = [s for s in same if not math.isnan(s)]

@@ -1,543 +1,380 @@
-"""The fitted scorer for one request at a time: the same numbers as `ladder`, without its cost for arrays.
+"""The fitted scorer for one request at a time: the same numbers as `batch`, without its cost for arrays.
 
 A row through the batch code costs milliseconds, nearly all of it calls on arrays of one row. Here
-every linear head of a state goes through one table of knots, LightGBM through its C call for single
-rows (`fast_booster`), words through a dictionary, and what depends on the
-prompt alone is kept. `tests/scorers/test_trained_scorer.py` holds the two paths against each other.
+everything a state needs is one `Bank`: each column mapped once, all trees decided at once, each text
+read once; what depends on the prompt or on one answer alone is kept.
+`tests/scorers/test_trained_scorer.py` holds the two paths against each other.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import mul
 from typing import Any
 
 import numpy as np
 
-from .calibrate import logit_one as _logit
-from .calibrate import sigmoid_one as _sigmoid
+from .bank import Bank, Part
+from .blend import Blend
+from .calibrate import logit_one
 from .claims import same_claim
+from .compiled import Question
 from .dataset import CLAIM_CHARS
-from .fast_booster import FastBooster
-from .features import OWN_NAMES, PROMPT_NAMES, Prompt, ReadAnswer, overlap
-from .heads import _CORE_COLUMNS, _PROMPT_CORE, _SIGNAL_COLUMNS, GROUPS, HeadSet
-from .judges import Judge
-from .labels import LabelSet
-from .ladder import _EXTRA, LadderModel, Member
-from .linear_head import LinearHead, place, slopes
-from .states import StateModel
-from .text_head import TermReader, TextAxes, Vocabulary, words_of
+from .features import Prompt, ReadAnswer, overlap
+from .features.answer import Answer
+from .heads import ANSWER_CHARS, BETWEEN, PROMPT_CHARS
+from .ladder import LadderModel
+from .states import EXTRA
+from .text_bank import Source, hashes_of
+from .text_head import words_of
 
 __all__ = ["Heard", "SingleScorer", "Turn"]
 
 _NAN = math.nan
-_PROMPT_SIZE = len(PROMPT_NAMES)
 
 
 @dataclass(slots=True, eq=False)
 class Heard:
-    """One answer as it was read, and what was computed of it alone."""
+    """One answer as it was read, and what was computed of it alone.
 
-    read: ReadAnswer
+    Attributes:
+        said: What it claims, its words and its mean log-probability.
+        text: The answer.
+        own: `OWN_NAMES`. Shape (a,), float32.
+        claim: The beginning of what it claims, as labels are.
+        memo: What was computed of it.
+    """
+
+    said: Answer
     text: str
-    own: np.ndarray = field(init=False)
-    claim: str = field(init=False)
+    own: np.ndarray
+    claim: str
     memo: dict[Any, Any] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.own = np.asarray(self.read.values, np.float32)
-        self.claim = self.read.answer.claim.value[:CLAIM_CHARS]
+    @staticmethod
+    def of(read: ReadAnswer, text: str) -> Heard:
+        """Return it without the numbers of which there are arrays."""
+        said = read.answer
+        return Heard(
+            said=said,
+            text=text,
+            own=np.array(read.values, np.float32),
+            claim=said.claim.value[:CLAIM_CHARS],
+        )
 
 
 @dataclass(slots=True, eq=False)
 class Turn:
-    """One request as it was read, and what was computed of the prompt alone."""
+    """One request as it was read, and what was computed of the prompt alone.
+
+    Attributes:
+        prompt: What answers are read against.
+        text: The prompt.
+        values: `PROMPT_NAMES`. Shape (p,), float32.
+        memo: What was computed of it.
+        words: `words_of` the text while they are wanted.
+    """
 
     prompt: Prompt
     text: str
     values: np.ndarray = field(init=False)
     memo: dict[Any, Any] = field(default_factory=dict)
+    words: list[str] | None = None
 
     def __post_init__(self) -> None:
-        self.values = np.asarray(self.prompt.values, np.float32)
+        self.values = np.array(self.prompt.values, np.float32)
 
 
 class SingleScorer:
-    """Scores one request in one state. Not safe to be used by two threads at once."""
+    """Scores one request in one state; `Turn` and `Heard` are for one thread at a time."""
 
     def __init__(self, model: LadderModel) -> None:
         self._model = model
-        self._shared = _Shared()
-        self._members = model.members
-        self._banks: dict[tuple[tuple[int, ...], tuple[int, ...]], _JudgeBank] = {}
-        self._levels: dict[int, _StateBank] = {}
+        self._members = len(model.members)
+        self._targets = tuple(range(len(model.models)))
+        self._compiled = model.compiled
+        self._prompt = model.compiled.texts.prompt
+        self._states: dict[tuple[int, ...], _State] = {}
+        self._labels: dict[int, tuple[dict[str, np.ndarray], np.ndarray]] = {}
         p = np.clip(model.strength, 0.02, 0.98)
         self._votes = np.maximum(0.1, np.log(p / (1 - p)) + 1.0).tolist()
+        self._prepare()
 
     def probabilities(self, turn: Turn, heard: Mapping[int, Heard]) -> list[float]:
         """Return P(model j is right), given these answers by model. Length m."""
-        m = len(self._model.models)
         answered = tuple(j for j in sorted(heard) if self._model.readable[j])
-        targets = tuple(range(m))
-        if not answered or not self._members[0].states:
-            each = self._judged(turn, heard, answered, targets)
+        if not answered or not self._has_states():
+            (each,) = self._judged(turn, heard, ((answered, self._targets),))
         else:
-            before = self._judged(turn, heard, (), targets)
-            after = {j: self._judged(turn, heard, (j,), (j,)) for j in answered}
-            each = self._states(turn, heard, answered, before, after)
-        return [math.fsum(member[j] for member in each) / len(each) for j in range(m)]
-
-    def _judged(
-        self,
-        turn: Turn,
-        heard: Mapping[int, Heard],
-        answered: tuple[int, ...],
-        targets: tuple[int, ...],
-    ) -> list[list[float]]:
-        """Return each member's P(target right | prompt, answers); one answer's are kept with it."""
-        memo = turn.memo if not answered else heard[answered[0]].memo
-        key = ("judged", answered, targets)
-        if len(answered) < 2 and key in memo:
-            kept: list[list[float]] = memo[key]
-            return kept
-        bank = self._banks.get((answered, targets))
-        if bank is None:
-            judges = [[m.judges[(t, *answered)] for t in targets] for m in self._members]
-            bank = _JudgeBank(judges, answered, self._model, self._shared)
-            self._banks[answered, targets] = bank
-        found = bank(turn, [heard[j] for j in answered])
-        if len(answered) < 2:
-            memo[key] = found
+            before, *after = self._judged(turn, heard, self._first_level(answered))
+            each = self._state(answered)([heard[j] for j in answered], before, after)
+        found: list[float] = (np.add.reduce(each, axis=0) / len(each)).tolist()
         return found
 
-    def _states(
-        self,
-        turn: Turn,
-        heard: Mapping[int, Heard],
-        answered: tuple[int, ...],
-        before: list[list[float]],
-        after: dict[int, list[list[float]]],
-    ) -> list[list[float]]:
-        m = len(self._model.models)
-        same = [[_NAN] * m for _ in range(m)]
-        similar = [[_NAN] * m for _ in range(m)]
-        for a in answered:
-            for b in answered:
-                if a < b:
-                    agree, shared = _compare(heard[a], heard[b])
-                    same[a][b] = same[b][a] = agree
-                    similar[a][b] = similar[b][a] = shared
-        extra = {j: [float(heard[j].own[e]) for e in _EXTRA] for j in answered}
-        state = sum(1 << j for j in answered)
-        bank = self._levels.get(state)
-        if bank is None:
-            bank = self._levels[state] = _StateBank(self._members, state)
-        rows = []
-        for k in range(len(self._members)):
-            own = {j: after[j][k][0] for j in answered}
-            rows.append(
-                [_state_row(before[k], own, same, similar, self._votes, extra, j) for j in range(m)]
+    def _prepare(self) -> None:
+        """Lay out what an ask may need, so that no ask waits for it: some hundred milliseconds."""
+        readable = [j for j in self._targets if self._model.readable[j]]
+        self._compiled.reader  # noqa: B018 - it is made when it is first looked at
+        if self._has_states():
+            self._compiled.bank((((), self._targets),))
+            for j in readable:
+                self._compiled.bank((((j,), (j,)),))
+                self._compiled.bank(self._first_level((j,)))
+        subsets = [
+            tuple(j for j in readable if state >> j & 1) for state in range(1 << len(self._targets))
+        ]
+        for answered in dict.fromkeys(subsets):
+            if not self._has_states():
+                self._compiled.bank(((answered, self._targets),))
+            elif answered:
+                self._state(answered)
+
+    def _has_states(self) -> bool:
+        return bool(self._model.members[0].states)
+
+    def _first_level(self, answered: tuple[int, ...]) -> tuple[Question, ...]:
+        return ((), self._targets), *(((j,), (j,)) for j in answered)
+
+    def _judged(
+        self, turn: Turn, heard: Mapping[int, Heard], questions: tuple[Question, ...]
+    ) -> list[np.ndarray]:
+        """Return P(right) of each question, (members, targets); what one answer decides is kept with it."""
+        memos = [_memo(turn, heard, answered) for answered, _ in questions]
+        asked = tuple(
+            [q for q, memo in zip(questions, memos, strict=True) if memo is None or q not in memo]
+        )
+        # The prompt and a first answer come together often; other sets are taken one by one.
+        together = [asked] if self._compiled.has(asked) else [(q,) for q in asked]
+        fresh: dict[Question, np.ndarray] = {}
+        for some in together if asked else ():
+            bank = self._compiled.bank(some)
+            self._read(bank.reads, turn, heard)
+            p = bank.blend.one(self._vector(bank, turn, heard), _sums(bank, turn, heard))
+            at = 0
+            for question in some:
+                size = self._members * len(question[1])
+                fresh[question] = p[at : at + size].reshape(self._members, -1)
+                at += size
+        found = []
+        for question, memo in zip(questions, memos, strict=True):
+            if memo is None:
+                found.append(fresh[question])
+            else:
+                if question in fresh:
+                    memo[question] = fresh[question]
+                found.append(memo[question])
+        return found
+
+    def _state(self, answered: tuple[int, ...]) -> _State:
+        state = self._states.get(answered)
+        if state is None:
+            blend = self._compiled.state(answered)
+            state = self._states[answered] = _State(
+                blend, len(self._targets), answered, self._votes
             )
-        return bank(rows)
+        return state
+
+    def _vector(self, bank: Bank, turn: Turn, heard: Mapping[int, Heard]) -> np.ndarray:
+        x = np.empty(bank.width)
+        for part, place in bank.parts:
+            kind = part.kind
+            if kind == "prompt":
+                x[place] = turn.values
+            elif kind == "own":
+                x[place] = heard[part.models[0]].own
+            elif kind == "labels":
+                x[place] = self._label_row(part, heard[part.models[0]].claim)
+            elif kind == "axes":
+                first, size = part.number, place.stop - place.start
+                x[place] = turn.memo[self._prompt][first : first + size]
+            elif kind == "constant":
+                x[place] = part.value
+            else:
+                a, b = (heard[j] for j in part.models)
+                said = [np.float32(one.said.mean_logprob) for one in (a, b)]
+                x[place] = (*_compare(a, b), said[0] - said[1])
+        return x
+
+    def _label_row(self, part: Part, claim: str) -> np.ndarray:
+        """Return `LabelSet.features` of one claim, kept by label; parts live as long as their bank."""
+        known = self._labels.get(id(part))
+        if known is None:
+            labels = part.labels
+            assert labels is not None
+            by_value = dict(zip(labels.values, labels.features(labels.values), strict=True))
+            (other,) = labels.features(["".join(labels.values) + "?"])  # longer than any of them
+            known = self._labels[id(part)] = by_value, other
+        return known[0].get(claim, known[1])
+
+    def _read(self, sources: Sequence[Source], turn: Turn, heard: Mapping[int, Heard]) -> None:
+        """Keep what the heads on texts say, with the prompt or with the answer."""
+        fresh = tuple([s for s in sources if s not in _kept(s, turn, heard)])
+        if fresh:
+            said = self._compiled.reader(fresh, [_words(source, turn, heard) for source in fresh])
+            turn.words = None
+            for source, one in zip(fresh, said, strict=True):
+                _kept(source, turn, heard)[source] = one
+
+
+def _memo(
+    turn: Turn, heard: Mapping[int, Heard], answered: tuple[int, ...]
+) -> dict[Any, Any] | None:
+    if len(answered) > 1:
+        return None
+    return turn.memo if not answered else heard[answered[0]].memo
+
+
+def _kept(source: Source, turn: Turn, heard: Mapping[int, Heard]) -> dict[Any, Any]:
+    return turn.memo if source.model is None else heard[source.model].memo
+
+
+def _sums(bank: Bank, turn: Turn, heard: Mapping[int, Heard]) -> np.ndarray | None:
+    """Return what the bank's text heads say; the texts have been read."""
+    if not bank.text_count:
+        return None
+    sums = np.empty(bank.text_count)
+    for source, heads, place in bank.texts:
+        sums[place] = _kept(source, turn, heard)[source].take(heads)
+    return sums
+
+
+def _words(source: Source, turn: Turn, heard: Mapping[int, Heard]) -> np.ndarray | list[str]:
+    """Return the words of what `heads.texts_of` gives a kind of head to read, as they are wanted."""
+    if source.chars:
+        return words_of(turn.text) if turn.words is None else turn.words
+    if source.model is None:
+        return _prompt_hashes(turn)
+    answer = heard[source.model]
+    if source.labels is not None:
+        return hashes_of(words_of(source.labels.cross(turn.text, answer.claim)))
+    if len(turn.text) <= PROMPT_CHARS:
+        start = _prompt_hashes(turn)
+    elif "end" in turn.memo:
+        start = turn.memo["end"]
+    else:
+        start = turn.memo["end"] = hashes_of(words_of(turn.text[-PROMPT_CHARS:]))
+    return np.concatenate([start, hashes_of(_BETWEEN + words_of(answer.text[-ANSWER_CHARS:]))])
+
+
+_BETWEEN = words_of(BETWEEN)
+
+
+def _prompt_hashes(turn: Turn) -> np.ndarray:
+    hashes: np.ndarray | None = turn.memo.get("hashes")
+    if hashes is None:
+        turn.words = words_of(turn.text)
+        hashes = turn.memo["hashes"] = hashes_of(turn.words)
+    return hashes
 
 
 def _compare(a: Heard, b: Heard) -> tuple[float, float]:
     key = ("compared", id(b))
     found = a.memo.get(key)
     if found is None or found[0] is not b:
-        agree = same_claim(a.read.answer.claim, b.read.answer.claim)
-        found = (b, agree, float(np.float32(overlap(a.read.answer, b.read.answer))))
+        agree = same_claim(a.said.claim, b.said.claim)
+        found = (b, agree, float(np.float32(overlap(a.said, b.said))))
         a.memo[key] = found
     return found[1], found[2]
 
 
-class _Shared:
-    """Vocabularies that several heads fitted alike, each read once a text."""
+class _State:
+    """The learners of one state, every member's for every target: `states.state_features` of one row.
 
-    def __init__(self) -> None:
-        self._known: list[tuple[Vocabulary, TermReader]] = []
-
-    def vocabulary(self, wanted: Vocabulary) -> int:
-        """Return the number of the vocabulary with this content."""
-        for i, (known, _) in enumerate(self._known):
-            if known is wanted or (
-                known.chars == wanted.chars
-                and known.index == wanted.index
-                and np.array_equal(known.idf, wanted.idf)
-            ):
-                return i
-        self._known.append((wanted, TermReader(wanted)))
-        return len(self._known) - 1
-
-    def terms(
-        self, number: int, key: object, memo: dict[Any, Any], text: Callable[[], str]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return columns and weights of a text's terms, kept in `memo` under `key`."""
-        place = ("terms", number, key)
-        found = memo.get(place)
-        if found is None:
-            words = memo.get(("words", key))
-            if words is None:
-                words = memo["words", key] = words_of(text())
-            found = memo[place] = self._known[number][1](words)
-        columns, values = found
-        return columns, values
-
-
-class _LinearBank:
-    """Several linear heads on parts of one vector, mapped through one table of knots."""
-
-    def __init__(self, heads: Sequence[tuple[LinearHead, int]]) -> None:
-        knots, scores, source, missing = [], [], [], []
-        known: dict[tuple[Any, ...], tuple[slice, slice]] = {}
-        columns = lost = 0
-        self._heads: list[tuple[slice, slice, np.ndarray, np.ndarray, float, bool]] = []
-        for head, offset in heads:
-            c = head.columns
-            keep = np.flatnonzero(c.keep)
-            gone = keep[np.asarray(c.missing, bool)]
-            key = (offset, keep.tobytes(), c.knots.tobytes(), c.scores.tobytes(), gone.tobytes())
-            if key not in known:
-                knots.append(c.knots)
-                scores.append(c.scores)
-                source.append(keep + offset)
-                missing.append(gone + offset)
-                known[key] = (
-                    slice(columns, columns + len(keep)),
-                    slice(lost, lost + len(gone)),
-                )
-                columns += len(keep)
-                lost += len(gone)
-            here, there = known[key]
-            size = here.stop - here.start
-            self._heads.append(
-                (here, there, head.weights[:size], head.weights[size:], head.bias, head.logistic)
-            )
-        self._source = np.concatenate([*source, np.zeros(0, np.intp)])
-        self._missing = np.concatenate([*missing, np.zeros(0, np.intp)])
-        if columns:
-            self._knots = np.ascontiguousarray(np.vstack(knots).T)
-            self._scores = np.ascontiguousarray(np.vstack(scores).T)
-            self._slopes = slopes(self._knots, self._scores)
-
-    def __call__(self, x: np.ndarray) -> list[float]:
-        """Return each head's output for the vector `x`, float64."""
-        mapped = np.zeros(0)
-        if len(self._source):
-            mapped, _ = place(x[self._source], self._knots, self._scores, self._slopes)
-        gone = np.isnan(x[self._missing]).astype(np.float64)
-        found = []
-        for here, there, weights, lost, bias, logistic in self._heads:
-            z = float(mapped[here] @ weights) + bias
-            if len(lost):
-                z += float(gone[there] @ lost)
-            found.append(_sigmoid(z) if logistic else z)
-        return found
-
-
-_Fill = Callable[[Turn, list[Heard]], Any]
-
-
-class _JudgeBank:
-    """All judges of one set of answered models: every member's, for every target asked for."""
+    Every number that any of their inputs holds is computed once into a list of facts, from which
+    the inputs are drawn by place.
+    """
 
     def __init__(
-        self,
-        judges: Sequence[Sequence[Judge]],
-        answered: tuple[int, ...],
-        model: LadderModel,
-        shared: _Shared,
+        self, blend: Blend, models: int, answered: tuple[int, ...], votes: Sequence[float]
     ) -> None:
-        self._shape = len(judges), len(judges[0])
+        self._blend = blend
         self._answered = answered
-        self._shared = shared
-        self._fills: dict[object, tuple[int, int, _Fill]] = {}
-        self._size = 0
-        self._plans: list[tuple[Judge, list[list[tuple[str, int]]]]] = []
-        self._trees: list[tuple[FastBooster, int, int]] = []
-        self._texts: list[tuple[int, str, Any, np.ndarray, float]] = []
-        linear: list[tuple[LinearHead, int]] = []
-        for member in judges:
-            for judge in member:
-                self._plans.append((judge, self._plan(judge.heads, model, linear)))
-        self._linear = _LinearBank(linear)
+        self._m = m = models
+        self._votes = [votes[j] for j in answered]
+        self._total = sum(self._votes)
+        # Facts: NaN, before, after, same, standing (4), of each target (7), its own numbers.
+        self._after, self._same = 1 + m, 1 + 2 * m
+        self._standing = self._same + m * m
+        self._target = self._standing + 4
+        self._own = self._target + 7 * m
+        self._unknown = [_NAN] * (self._own + len(EXTRA) * m)
+        places = [place for t in range(m) for place in self._row(t)]
+        self._places = np.array(places, np.intp)
 
-    def __call__(self, turn: Turn, heard: list[Heard]) -> list[list[float]]:
-        x = np.empty(self._size)
-        for start, stop, fill in self._fills.values():
-            x[start:stop] = fill(turn, heard)
-        linear = self._linear(x)
-        trees = [t.predict_one(x[start:stop]) for t, start, stop in self._trees]
-        texts = [self._text(turn, heard, *one) for one in self._texts]
-        value = {"linear": linear, "trees": trees, "text": texts}
-        found = []
-        for judge, plan in self._plans:
-            z = judge.stack.bias
-            for weight, group in zip(judge.stack.weights.tolist(), plan, strict=True):
-                if group and weight:
-                    z += weight * sum(_logit(value[k][i]) for k, i in group) / len(group)
-            found.append(judge.stack.calibration.one(_sigmoid(z)))
-        members, targets = self._shape
-        return [found[i * targets : (i + 1) * targets] for i in range(members)]
+    def __call__(
+        self, heard: Sequence[Heard], before: np.ndarray, after: Sequence[np.ndarray]
+    ) -> np.ndarray:
+        """Return P(target right), (members, targets)."""
+        common, same = self._common(heard)
+        facts = []
+        for k, known in enumerate(before.tolist()):
+            one = common.copy()
+            one[1 : self._after] = map(logit_one, known)
+            own = [float(column[k, 0]) for column in after]
+            one[self._standing + 2] = max(own)
+            said = [logit_one(p) for p in own]
+            for a, model in enumerate(self._answered):
+                one[self._after + model] = said[a]
+                last = self._target + 7 * model + 5
+                others = [b for b in range(len(said)) if b != a]
+                one[last] = sum([said[b] for b in others if same[a][b] == 1.0])
+                one[last + 1] = sum([said[b] for b in others if same[a][b] == 0.0])
+            facts.append(one)
+        x = np.array(facts, np.float32).take(self._places, axis=1).astype(np.float64)
+        return self._blend.one(x.ravel()).reshape(len(before), self._m)
 
-    def _plan(
-        self, heads: HeadSet, model: LadderModel, linear: list[tuple[LinearHead, int]]
-    ) -> list[list[tuple[str, int]]]:
-        """Return for each group of heads where its outputs will stand."""
-        groups: dict[str, list[tuple[str, int]]] = {g: [] for g in GROUPS}
+    def _row(self, target: int) -> list[int]:
+        """Return the places of `state_features` of a target; 0 for what its state does not show."""
+        m = self._m
+        row = [1 + target, self._after + target]
+        for j in range(m):
+            if j != target:
+                row += [1 + j, self._after + j, self._same + target * m + j]
+        row += range(self._standing, self._standing + 4)
+        if target not in self._answered:
+            return row + [0] * (7 + len(EXTRA))
+        first, own = self._target + 7 * target, self._own + len(EXTRA) * target
+        return [*row, *range(first, first + 7), *range(own, own + len(EXTRA))]
 
-        def add(group: str, head: Any, offset: int, size: int) -> None:
-            if isinstance(head, LinearHead):
-                linear.append((head, offset))
-                groups[group].append(("linear", len(linear) - 1))
-            else:
-                self._trees.append((FastBooster(head), offset, offset + size))
-                groups[group].append(("trees", len(self._trees) - 1))
-
-        hand = _Hand(heads.labels)
-        if heads.hand:
-            place = self._place(("hand", heads.labels), hand.size, hand)
-            for head in heads.hand:
-                add("hand", head, *place)
-        if heads.axes is not None and heads.with_axes:
-            axes = _WithAxes(hand, heads.axes, self._shared)
-            place = self._place(("axes", heads.labels, id(heads.axes)), axes.size, axes)
-            for head in heads.with_axes:
-                add("hand", head, *place)
-        if heads.core is not None:
-            add("core", heads.core, *self._place("core", _core_size(len(self._answered)), _core))
-        if heads.pooled:
-            pool = _Pool(float(heads.strength[self._answered[0]]), self._answered[0])
-            place = self._place("pool", pool.size, pool)
-            for head in heads.pooled:
-                add("pool", head, *place)
-        if heads.signal is not None:
-            signal = _Signal(float(heads.strength[self._answered[0]]))
-            add("signal", heads.signal, *self._place("signal", signal.size, signal))
-        for kind, words in heads.text:
-            number = self._shared.vocabulary(words.vocabulary)
-            labels = heads.labels[0] if kind == "cross" else None
-            weights, bias = np.ascontiguousarray(words.weights[:, 0]), float(words.bias[0])
-            self._texts.append((number, kind, labels, weights, bias))
-            group = "prompt" if kind in ("prompt", "chars") else "text"
-            groups[group].append(("text", len(self._texts) - 1))
-        return [groups[g] for g in GROUPS]
-
-    def _place(self, key: object, size: int, fill: _Fill) -> tuple[int, int]:
-        if key not in self._fills:
-            self._fills[key] = (self._size, self._size + size, fill)
-            self._size += size
-        start, stop, _ = self._fills[key]
-        return start, stop - start
-
-    def _text(
-        self,
-        turn: Turn,
-        heard: list[Heard],
-        number: int,
-        kind: str,
-        labels: LabelSet | None,
-        weights: np.ndarray,
-        bias: float,
-    ) -> float:
-        if kind in ("prompt", "chars"):
-            columns, values = self._shared.terms(number, "prompt", turn.memo, lambda: turn.text)
-        else:
-            text = _Said(turn, heard[0], labels)
-            columns, values = self._shared.terms(number, labels, heard[0].memo, text)
-        return min(max(float(values @ weights[columns]) + bias, 0.02), 0.98)
+    def _common(self, heard: Sequence[Heard]) -> tuple[list[float], list[list[float]]]:
+        """Return the facts that members share, and who of the answered says the same."""
+        one = self._unknown.copy()
+        votes, total, count = self._votes, self._total, len(heard)
+        same = [[1.0] * count for _ in heard]
+        similar = [[0.0] * count for _ in heard]
+        compared = 0
+        for a in range(count):
+            for b in range(a + 1, count):
+                agree, shared = _compare(heard[a], heard[b])
+                same[a][b] = same[b][a] = agree
+                similar[a][b] = similar[b][a] = _zero(shared)
+                compared += agree == agree
+                first, second = self._answered[a], self._answered[b]
+                one[self._same + first * self._m + second] = agree
+                one[self._same + second * self._m + first] = agree
+        support = [sum(map(mul, map(_zero, row), votes)) for row in same]
+        weight = max(total, 1e-9)
+        one[self._standing : self._target] = max(support) / weight, total, _NAN, float(compared)
+        for a, model in enumerate(self._answered):
+            others = [b for b in range(count) if b != a]
+            mine = support[a]
+            rival = max([support[b] if same[a][b] < 0.5 else 0.0 for b in others], default=_NAN)
+            alike = _NAN
+            if others:
+                close = np.float32(0.0)
+                for b in others:
+                    close += np.float32(similar[a][b])
+                alike = float(close / np.float32(len(others)))
+            first = self._target + 7 * model
+            one[first : first + 5] = mine / weight, mine, rival, mine - rival, alike
+            own = self._own + len(EXTRA) * model
+            one[own : own + len(EXTRA)] = heard[a].own.take(_EXTRA).tolist()
+        return one, same
 
 
-@dataclass(frozen=True, slots=True)
-class _Hand:
-    """Fills in prompt, answers, their labels and how two of them compare; see `heads._hand`."""
-
-    labels: tuple[LabelSet, ...]
-
-    @property
-    def size(self) -> int:
-        n = len(self.labels)
-        label = 0 if not n else self.labels[0].features([""]).shape[1]
-        return _PROMPT_SIZE + n * (len(OWN_NAMES) + label) + (3 if n == 2 else 0)
-
-    def __call__(self, turn: Turn, heard: list[Heard]) -> np.ndarray:
-        parts: list[Any] = [turn.values]
-        for one, labels in zip(heard, self.labels, strict=True):
-            parts += [one.own, labels.features([one.claim])[0]]
-        if len(heard) == 2:
-            a, b = heard
-            agree, shared = _compare(a, b)
-            said = [np.float32(x.read.answer.mean_logprob) for x in heard]
-            parts.append((agree, shared, said[0] - said[1]))
-        return np.concatenate(parts)
-
-
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """What text heads read of an answer; see `heads._texts`."""
-
-    turn: Turn
-    heard: Heard
-    labels: LabelSet | None
-
-    def __call__(self) -> str:
-        if self.labels is not None:
-            return self.labels.cross(self.turn.text, self.heard.claim)
-        return self.turn.text[-1500:] + " ||| " + self.heard.text[-2000:]
-
-
-class _WithAxes:
-    """Fills in what `_Hand` does and the prompt's coordinates on text axes."""
-
-    def __init__(self, hand: _Hand, axes: TextAxes, shared: _Shared) -> None:
-        self._hand = hand
-        self._axes = axes.axes
-        self._number = shared.vocabulary(axes.vocabulary)
-        self._shared = shared
-        self._key = ("axes", id(axes))
-        self.size = hand.size + self._axes.shape[1]
-
-    def __call__(self, turn: Turn, heard: list[Heard]) -> np.ndarray:
-        at = turn.memo.get(self._key)
-        if at is None:
-            columns, values = self._shared.terms(
-                self._number, "prompt", turn.memo, lambda: turn.text
-            )
-            at = turn.memo[self._key] = values @ self._axes[columns]
-        return np.concatenate([self._hand(turn, heard), at])
-
-
-def _core_size(answers: int) -> int:
-    return len(_PROMPT_CORE) + answers * len(_CORE_COLUMNS) + (1 if answers == 2 else 0)
-
-
-def _core(turn: Turn, heard: list[Heard]) -> np.ndarray:
-    """Fill in the few numbers of `heads.CORE`."""
-    parts: list[Any] = [turn.values[_PROMPT_CORE]]
-    parts += [one.own[_CORE_COLUMNS] for one in heard]
-    if len(heard) == 2:
-        parts.append((_compare(heard[0], heard[1])[0],))
-    return np.concatenate(parts)
-
-
-@dataclass(frozen=True, slots=True)
-class _Pool:
-    """Fills in what heads over all models read: prompt, answer, strength and number of the model."""
-
-    strength: float
-    model: int
-
-    @property
-    def size(self) -> int:
-        return _PROMPT_SIZE + len(OWN_NAMES) + 2
-
-    def __call__(self, turn: Turn, heard: list[Heard]) -> np.ndarray:
-        who = np.array((self.strength, self.model), np.float32)
-        return np.concatenate([turn.values, heard[0].own, who])
-
-
-@dataclass(frozen=True, slots=True)
-class _Signal:
-    """Fills in the signals a model states of itself, and its strength."""
-
-    strength: float
-
-    @property
-    def size(self) -> int:
-        return len(_SIGNAL_COLUMNS) + 1
-
-    def __call__(self, turn: Turn, heard: list[Heard]) -> np.ndarray:
-        return np.append(heard[0].own[_SIGNAL_COLUMNS], np.float32(self.strength))
-
-
-class _StateBank:
-    """The learners of one state: every member's, for every target."""
-
-    def __init__(self, members: Sequence[Member], state: int) -> None:
-        self._members = len(members)
-        self._inside = [state >> j & 1 for j in range(len(members[0].states))]
-        self._learners: list[StateModel] = [s for member in members for s in member.states]
-        self._trees: list[FastBooster | None] | None = None
-        self._linear: _LinearBank | None = None
-
-    def __call__(self, rows: list[list[list[float]]]) -> list[list[float]]:
-        flat = [row for member in rows for row in member]
-        size = len(flat[0])
-        x = np.array(flat, np.float32).astype(np.float64).ravel()
-        if self._linear is None or self._trees is None:
-            self._compile(size)
-        assert self._linear is not None
-        assert self._trees is not None
-        linear = self._linear(x)
-        found = []
-        for i, (learner, p, trees) in enumerate(
-            zip(self._learners, linear, self._trees, strict=True)
-        ):
-            z = _logit(p)
-            if trees is not None:
-                z = 0.5 * z + 0.5 * _logit(trees.predict_one(x[size * i : size * (i + 1)]))
-            inside = self._inside[learner.target]
-            found.append(learner.calibration[inside].one(_sigmoid(z)))
-        m = len(self._inside)
-        return [found[i * m : (i + 1) * m] for i in range(self._members)]
-
-    def _compile(self, size: int) -> None:
-        heads = []
-        trees: list[FastBooster | None] = []
-        for i, learner in enumerate(self._learners):
-            head = learner.linear_in if self._inside[learner.target] else learner.linear_out
-            assert head is not None
-            heads.append((head, i * size))
-            trees.append(None if learner.boost is None else FastBooster(learner.boost))
-        self._linear, self._trees = _LinearBank(heads), trees
-
-
-def _state_row(
-    before: Sequence[float],
-    after: Mapping[int, float],
-    same: Sequence[Sequence[float]],
-    similar: Sequence[Sequence[float]],
-    votes: Sequence[float],
-    extra: Mapping[int, Sequence[float]],
-    target: int,
-) -> list[float]:
-    """Return `states.state_features` of one row; `after` holds the models that have answered."""
-    m = len(before)
-    inside = list(after)
-    known = target in after
-    said = {j: _logit(p) for j, p in after.items()}
-    row = [_logit(before[target]), said[target] if known else _NAN]
-    for j in range(m):
-        if j != target:
-            both = known and j in after
-            row += [_logit(before[j]), said.get(j, _NAN), same[target][j] if both else _NAN]
-    support = {
-        j: sum(votes[i] if i == j else _zero(same[j][i]) * votes[i] for i in inside) for j in inside
-    }
-    total = sum(votes[j] for j in inside)
-    compared = sum(same[i][j] == same[i][j] for j in inside for i in inside if i < j)
-    row += [max(support.values()) / max(total, 1e-9), total, max(after.values()), float(compared)]
-    if not known:
-        row += [_NAN] * 7
-    else:
-        others = [j for j in inside if j != target]
-        mine = support[target]
-        rival = max((support[j] if same[target][j] < 0.5 else 0.0 for j in others), default=_NAN)
-        close = np.float32(0.0)
-        for j in others:
-            close += np.float32(_zero(similar[target][j]))
-        row += [
-            mine / max(total, 1e-9),
-            mine,
-            rival,
-            mine - rival,
-            float(close / np.float32(len(others))) if others else _NAN,
-            sum(said[j] for j in others if same[target][j] == 1.0),
-            sum(said[j] for j in others if same[target][j] == 0.0),
-        ]
-    row += extra[target] if known else [_NAN] * len(_EXTRA)
-    return row
+_EXTRA = np.array(EXTRA, np.intp)
 
 
 def _zero(value: float) -> float:

@@ -10,12 +10,25 @@ from dataclasses import dataclass
 import lightgbm as lgb
 import numpy as np
 
+from .blend import Judgement
 from .boost_head import fit_boost, predict_boost
 from .calibrate import Calibration, logit
+from .features import OWN_NAMES
+from .heads import Blocks
 from .linear_head import LinearHead, fit_linear, sigmoid
 
-__all__ = ["StateInputs", "StateModel", "fit_states", "members", "state_features"]
+__all__ = [
+    "EXTRA",
+    "StateInputs",
+    "StateModel",
+    "fit_states",
+    "members",
+    "state_features",
+    "state_size",
+]
 
+EXTRA = tuple(OWN_NAMES.index(c) for c in ("l_mean", "a_log_words", "e_wrong_share", "c_marked"))
+"""Raw numbers of an answer that are read besides the scores."""
 MAX_PAIRS = 40_000
 """(row, state) pairs that a learner is fitted on at most, drawn by the seed."""
 _FEW_BOOST = 120
@@ -53,6 +66,20 @@ class StateInputs:
     similar: np.ndarray
     strength: np.ndarray
     extra: np.ndarray
+
+    @staticmethod
+    def of(
+        b: Blocks, rows: np.ndarray, before: np.ndarray, after: np.ndarray, strength: np.ndarray
+    ) -> StateInputs:
+        """Return the inputs of some rows, whose level-1 scores are given."""
+        return StateInputs(
+            before=before,
+            after=after,
+            same=b.same[rows],
+            similar=b.similar[rows],
+            strength=strength,
+            extra=b.own[rows][:, :, list(EXTRA)],
+        )
 
     def take(self, rows: np.ndarray) -> StateInputs:
         """Return the same of some rows, a mask or row numbers."""
@@ -94,6 +121,11 @@ def state_features(x: StateInputs, state: int, target: int) -> np.ndarray:
         columns += _for_target(x, inside, target, votes, after) if known else [nan] * 7
     columns += [x.extra[:, target, e] if known else nan for e in range(x.extra.shape[2])]
     return np.stack(columns, axis=1).astype(np.float32)
+
+
+def state_size(m: int) -> int:
+    """Return how many columns `state_features` has for ``m`` models."""
+    return 2 + 3 * (m - 1) + 4 + 7 + len(EXTRA)
 
 
 def _weights(strength: np.ndarray) -> np.ndarray:
@@ -183,9 +215,23 @@ class StateModel:
             z = 0.5 * z + 0.5 * logit(predict_boost(self.boost, features))
         return sigmoid(z)
 
-    def predict(self, x: StateInputs, state: int) -> np.ndarray:
-        """Return calibrated P(target right | state), shape (n,)."""
-        return self.calibration[state >> self.target & 1](self.raw(x, state))
+    def judgement(self, inside: bool, columns: np.ndarray) -> Judgement:
+        """Return what `raw` and the calibration compute, for a `Blend`.
+
+        Args:
+            inside: Whether the target has answered.
+            columns: Where `state_features` stand.
+        """
+        linear = self.linear_in if inside else self.linear_out
+        assert linear is not None
+        share = 1.0 if self.boost is None else 0.5
+        trees = [] if self.boost is None else [(self.boost, columns, share)]
+        return Judgement(
+            bias=0.0,
+            calibration=self.calibration[inside],
+            linear=[(linear, columns, share)],
+            trees=trees,
+        )
 
 
 _NO_ROWS = np.zeros(0)

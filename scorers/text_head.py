@@ -1,7 +1,6 @@
 """TF-IDF of words and character n-grams with ridge weights for several targets at once; fitted on training rows only.
 
-The fitted head is a vocabulary (JSON) and arrays (npz); prediction needs no scikit-learn, and one
-text (`TermReader`) needs no sparse matrix either.
+The fitted head is a vocabulary (JSON) and arrays (npz); prediction needs no scikit-learn.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, cg
 
 __all__ = [
-    "TermReader",
     "TextAxes",
     "TextHead",
     "Vocabulary",
     "fit_axes",
     "fit_text",
     "fit_vocabulary",
+    "grams_of",
     "ridge",
     "terms",
     "words_of",
@@ -49,10 +48,11 @@ def terms(text: str, chars: bool) -> list[str]:
     words = words_of(text)
     if not chars:
         return words + [f"{a} {b}" for a, b in pairwise(words)]
-    return [gram for word in words for gram in _grams(word)]
+    return [gram for word in words for gram in grams_of(word)]
 
 
-def _grams(word: str) -> list[str]:
+def grams_of(word: str) -> list[str]:
+    """Return the character 3- to 5-grams of a word between blanks."""
     padded = f" {word} "
     return [padded[i : i + k] for k in _GRAMS for i in range(len(padded) - k + 1)]
 
@@ -99,7 +99,7 @@ class Vocabulary:
         for word in words_of(text):
             columns = grams.get(word)
             if columns is None:
-                columns = [j for j in map(get, _grams(word)) if j is not None]
+                columns = [j for j in map(get, grams_of(word)) if j is not None]
                 grams[word] = columns
             found += columns
         return found
@@ -134,7 +134,7 @@ def fit_vocabulary(
         if chars:
             distinct: set[str] = set()
             for word in set(words_of(text)):
-                distinct.update(_grams(word))
+                distinct.update(grams_of(word))
             frequency.update(distinct)
         else:
             frequency.update(set(terms(text, False)))
@@ -145,76 +145,6 @@ def fit_vocabulary(
     counts = np.array([count for count, _ in kept], dtype=np.float64)
     idf = np.log((1.0 + n) / (1.0 + counts)) + 1.0
     return Vocabulary(index={term: i for i, (_, term) in enumerate(kept)}, idf=idf, chars=chars)
-
-
-class TermReader:
-    """Reads one text at a time by one vocabulary: what `Vocabulary.transform` gives for it.
-
-    Character n-grams are looked up a word at a time and remembered, as most words come again:
-    1,200 n-grams take 20 µs instead of 200. At most ``MAX_KNOWN`` words are remembered.
-    """
-
-    MAX_KNOWN = 50_000
-    MAX_WORD = 40
-
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self._index = vocabulary.index
-        self._idf = np.asarray(vocabulary.idf, np.float64)
-        self._chars = vocabulary.chars
-        self._grams: dict[str, bytes] = {}
-        self._pairs: dict[str, dict[str, int]] = {}
-        if not vocabulary.chars:
-            for term, column in vocabulary.index.items():
-                first, space, second = term.partition(" ")
-                if space:
-                    self._pairs.setdefault(first, {})[second] = column
-
-    def __call__(self, words: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Return the columns of the known terms, ascending, and their values.
-
-        Args:
-            words: `words_of` the text.
-
-        Returns:
-            Shapes (k,) int32 and (k,) float64, rounded to float32 as in `Vocabulary.transform`.
-        """
-        found = self._gram_columns(words) if self._chars else self._word_columns(words)
-        found.sort()
-        last = np.empty(len(found), bool)
-        last[-1:] = True
-        np.not_equal(found[1:], found[:-1], out=last[:-1])
-        ends = np.flatnonzero(last)
-        times = np.diff(ends, prepend=-1)
-        columns = found[ends]
-        values = _weigh(times, self._idf[columns])
-        return columns, values.astype(np.float32).astype(np.float64)
-
-    def _gram_columns(self, words: list[str]) -> np.ndarray:
-        known = self._grams
-        try:
-            pieces = [known[word] for word in words]
-        except KeyError:
-            pieces = [self._grams_of(word) for word in words]
-        return np.frombuffer(bytearray().join(pieces), np.int32)
-
-    def _grams_of(self, word: str) -> bytes:
-        columns = self._grams.get(word)
-        if columns is None:
-            at = [j for j in map(self._index.get, _grams(word)) if j is not None]
-            columns = np.array(at, np.int32).tobytes()
-            if len(self._grams) < self.MAX_KNOWN and len(word) <= self.MAX_WORD:
-                self._grams[word] = columns
-        return columns
-
-    def _word_columns(self, words: list[str]) -> np.ndarray:
-        pairs = self._pairs
-        found = [j for j in map(self._index.get, words) if j is not None]
-        found += [
-            j
-            for first, second in pairwise(words)
-            if first in pairs and (j := pairs[first].get(second)) is not None
-        ]
-        return np.array(found, np.int32)
 
 
 def _matrix(

@@ -53,11 +53,12 @@ def logprob_features(
     if not logprobs:
         return (*_NO_CHOSEN, *_NO_TOP)
     chosen = np.asarray(logprobs[:MAX_TOKENS], dtype=np.float64)
-    if not np.isfinite(chosen).all():
+    ordered: list[float] = np.sort(chosen).tolist()
+    if not (ordered[0] > -math.inf and ordered[-1] < math.inf):  # NaN is sorted to the end
         chosen = chosen[np.isfinite(chosen)]
         if chosen.size == 0:
             return (*_NO_CHOSEN, *_NO_TOP)
-    ordered: list[float] = np.sort(chosen).tolist()
+        ordered = np.sort(chosen).tolist()
     if ordered[0] < _FLOOR or ordered[-1] > _CEILING:
         chosen = np.clip(chosen, _FLOOR, _CEILING)
         ordered = np.sort(chosen).tolist()
@@ -67,7 +68,7 @@ def logprob_features(
 def _chosen_values(chosen: np.ndarray, ordered: list[float]) -> tuple[float, ...]:
     """Return the values of ``_CHOSEN_NAMES``; ``ordered`` is ``chosen`` sorted."""
     n = len(ordered)
-    total = float(chosen.sum())
+    total = float(np.add.reduce(chosen))
     mean = total / n
     first = chosen[:5].tolist()
     last = chosen[-10:].tolist()
@@ -84,7 +85,7 @@ def _chosen_values(chosen: np.ndarray, ordered: list[float]) -> tuple[float, ...
         *[_quantile(ordered, q * (n - 1)) for q in _QUANTILES],
         below_half / n,
         bisect_left(ordered, _TENTH) / n,
-        float(_longest_run(np.flatnonzero(chosen < _HALF).tolist())) if below_half else 0.0,
+        float(_longest_run((chosen < _HALF).nonzero()[0].tolist())) if below_half else 0.0,
         int(chosen.argmin()) / n,
         math.log1p(n),
     )
@@ -126,24 +127,31 @@ def _top_values(chosen: np.ndarray, top: Sequence[Sequence[float]]) -> tuple[flo
         rows = [row[:k] for row in rows if len(row) >= k]
     flat = np.fromiter(chain.from_iterable(rows), np.float64, len(rows) * k)
     # no probability above 1; the least likely are as good as impossible
-    logs = np.minimum(np.maximum(flat, _TOP_FLOOR), 0.0).reshape(len(rows), k)
+    np.maximum(flat, _TOP_FLOOR, out=flat)
+    np.minimum(flat, 0.0, out=flat)
+    logs = flat.reshape(len(rows), k)
     probabilities = np.exp(logs)
-    entropy = -np.einsum("ij,ij->i", probabilities, logs)
+    negative_entropy = np.einsum("ij,ij->i", probabilities, logs)
     margin = probabilities[:, 0] - probabilities[:, 1]
     first: list[float] = logs[0].tolist()
-    both = min(len(logs), len(chosen))
+    best = logs[:, 0]
+    both = len(best)
+    if both != len(chosen):
+        both = min(both, len(chosen))
+        best, chosen = best[:both], chosen[:both]
     own = float(chosen[0]) + _TIE
+    # The ufuncs' own reductions: the arrays' methods take a microsecond more each.
     return (
         first[0],
         first[1],
         first[2] if k > 2 else math.nan,
         first[0] - first[1],
-        float(entropy[0]),
-        max(0.0, 1.0 - float(probabilities[0].sum())),
+        -float(negative_entropy[0]),
+        max(0.0, 1.0 - float(np.add.reduce(probabilities[0]))),
         float(sum([value > own for value in first])),
-        float(entropy.sum()) / len(rows),
-        float(entropy.max()),
-        float(margin.sum()) / len(rows),
-        float(margin.min()),
-        int(np.count_nonzero(logs[:both, 0] > chosen[:both] + _TIE)) / both,
+        -float(np.add.reduce(negative_entropy)) / len(rows),
+        -float(np.minimum.reduce(negative_entropy)),
+        float(np.add.reduce(margin)) / len(rows),
+        float(np.minimum.reduce(margin)),
+        int(np.count_nonzero(best > chosen + _TIE)) / both,
     )

@@ -7,14 +7,21 @@ from __future__ import annotations
 
 import math
 import re
+import string
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
 from .phrases import PhraseCounter
 
-__all__ = ["PROMPT_NAMES", "Prompt", "ascii_counts", "lists_options", "numbers_in", "read_prompt"]
+__all__ = [
+    "PROMPT_NAMES",
+    "Prompt",
+    "count_bytes",
+    "count_upper",
+    "lists_options",
+    "numbers_in",
+    "read_prompt",
+]
 
 MAX_CHARS = 12_000
 """A longer prompt is read at its two ends, half of this each."""
@@ -22,6 +29,10 @@ MAX_CHARS = 12_000
 _MAX_NUMBERS = 200
 _MAX_OPTIONS = 16
 _STEM_CHARS = 1_500
+
+DIGITS = string.digits.encode()
+UPPER = string.ascii_uppercase.encode()
+_SYMBOLS = b"+*/=^<>\\{}[]|_"
 
 _NUMBER = re.compile(r"\d(?<![\w.]\d)(?:\d{0,2}(?:,\d{3})+|\d*)(?:\.\d+)?")
 _WORD = re.compile(r"[^\W\d_]+(?:'[a-z]+)?")
@@ -145,11 +156,20 @@ def lists_options(text: str) -> bool:
     return bool(_read_options(_ends(text)))
 
 
-def ascii_counts(text: str) -> tuple[list[int], int]:
-    """Return how often each of the 128 ASCII characters occurs, and how many others there are."""
-    plain = text.encode("ascii", "ignore")
-    counts: list[int] = np.bincount(np.frombuffer(plain, np.uint8), minlength=128).tolist()
-    return counts, len(text) - len(plain)
+def count_bytes(plain: bytes, wanted: bytes) -> int:
+    """Return how many bytes of ``plain`` are among ``wanted``.
+
+    >>> count_bytes(b"a1b22", b"0123456789")
+    3
+    """
+    return len(plain) - len(plain.translate(None, wanted))
+
+
+def count_upper(text: str) -> int:
+    """Return how many characters are in upper case."""
+    if text.isascii():
+        return count_bytes(text.encode(), UPPER)
+    return sum(map(str.isupper, text))
 
 
 def numbers_in(written: Iterable[str]) -> list[float]:
@@ -167,31 +187,23 @@ def _ends(text: str) -> str:
     return text[: MAX_CHARS // 2] + "\n" + text[-MAX_CHARS // 2 :]
 
 
-_DIGITS = slice(ord("0"), ord("9") + 1)
-_UPPER = slice(ord("A"), ord("Z") + 1)
-_SYMBOLS = tuple(map(ord, "+*/=^<>\\{}[]|_"))
-
-
 def _form(text: str, words: list[str], numbers: list[float]) -> tuple[float, ...]:
     """Return size, shares of kinds of characters, and what numbers there are."""
-    counts, other = ascii_counts(text)
-    upper = sum(counts[_UPPER])
-    if other:
-        upper = sum(map(str.isupper, text))
+    plain = text.encode("ascii", "ignore")
     length = max(1, len(text))
     return (
         math.log1p(len(text)),
         math.log1p(len(words)),
-        float(counts[10]),
+        float(text.count("\n")),
         sum(map(len, words)) / max(1, len(words)),
-        sum(counts[_DIGITS]) / length,
-        upper / length,
-        sum([counts[i] for i in _SYMBOLS]) / length,
-        (length - len(text) + other) / length,
+        count_bytes(plain, DIGITS) / length,
+        count_upper(text) / length,
+        count_bytes(plain, _SYMBOLS) / length,
+        (length - len(plain)) / length,
         float(len(numbers)),
         math.log1p(max(numbers, default=0.0)),
         float(sum([value != int(value) for value in numbers])),
-        float(counts[63]),
+        float(text.count("?")),
     )
 
 

@@ -49,6 +49,26 @@ def test_chosen_states_are_filled_in_alike(model: LadderModel) -> None:
     assert np.isnan(some[1]).all()
 
 
+def test_no_rows_have_no_scores(model: LadderModel) -> None:
+    """As when all rows of a log were trained on."""
+    data = fresh(model.models, 3)
+    none = np.zeros(0, np.intp)
+    m = len(model.models)
+    assert model.probabilities(data, none).shape == (2**m, 0, m)
+    assert [x.shape for x in model.own_scores(data, none)] == [(0, m)] * 2
+
+
+def test_what_was_read_of_texts_serves_again(model: LadderModel) -> None:
+    """A later call for the same rows reads no text, and gives the same."""
+    data = fresh(model.models, 12)
+    read: dict[object, object] = {}
+    first = model.probabilities(data, np.arange(12), [1], read)
+    assert read
+    kept = {key: id(value) for key, value in read.items()}
+    np.testing.assert_array_equal(model.probabilities(data, np.arange(12), [1], read)[1], first[1])
+    assert {key: id(value) for key, value in read.items()} == kept
+
+
 def test_rows_do_not_depend_on_each_other(model: LadderModel) -> None:
     """A row scored alone gets what it gets among others."""
     data = fresh(model.models, 40)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
+import sys
 import threading
 from pathlib import Path
 
@@ -140,6 +142,50 @@ async def test_what_is_remembered_is_bounded_and_not_mixed_up(pair_scorer: Path)
     again = [await scorer.score(traffic.request(row), ()) for row in made]
     assert first == again
     assert len(scorer._recent) == REMEMBERED
+
+
+def test_answers_are_not_kept_alive(pair_scorer: Path) -> None:
+    """What is remembered of an ask are numbers; token lists go when the ask does."""
+    artifact = load(pair_scorer)
+    scorer = TrainedScorer(artifact, artifact.models)
+    row = fresh(artifact, 1)[0]
+    request, attempt = traffic.request(row), traffic.attempt(0, row.responses[0])
+    before = sys.getrefcount(attempt.answer), sys.getrefcount(attempt.answer.logprobs)
+    first = scorer.score_nowait(request, [attempt])
+    assert (sys.getrefcount(attempt.answer), sys.getrefcount(attempt.answer.logprobs)) == before
+    assert scorer.score_nowait(request, [attempt]) == first
+
+
+def test_an_answer_that_differs_in_its_log_probabilities_alone_is_read_anew(
+    pair_scorer: Path,
+) -> None:
+    """Same request, same text: another confidence."""
+    artifact = load(pair_scorer)
+    scorer = TrainedScorer(artifact, artifact.models)
+    row = fresh(artifact, 1)[0]
+    request, said = traffic.request(row), row.responses[0]
+    sure = scorer.score_nowait(request, [traffic.attempt(0, said)])
+    assert said.logprobs is not None
+    said.logprobs = [-3.0 for _ in said.logprobs]
+    unsure = scorer.score_nowait(request, [traffic.attempt(0, said)])
+    assert unsure.measures["mean_logprob"] == -3.0
+    assert unsure.confidence != sure.confidence
+
+
+def test_no_ask_waits_for_what_could_be_laid_out_before(artifact: Artifact) -> None:
+    """After the scorer was made, a state takes no more work the first time than later."""
+    scorer = TrainedScorer(artifact, artifact.models)
+    compiled = artifact.model.compiled
+    made = [dict(kept) for kept in (compiled._banks, compiled._states, scorer._single._states)]
+    m = len(artifact.models)
+    for order in itertools.permutations(range(m)):
+        row = fresh(artifact, 1)[0]
+        request, attempts = traffic.request(row), list[Attempt]()
+        for rung in order:
+            attempts.append(traffic.attempt(rung, row.responses[rung]))
+            scorer.score_nowait(request, attempts)
+        scorer.score_nowait(traffic.request(row), attempts)  # all answers at once
+    assert made == [compiled._banks, compiled._states, scorer._single._states]
 
 
 def test_threads_may_share_a_scorer(pair_scorer: Path) -> None:
