@@ -67,9 +67,8 @@ class Batch:
         self, number: int, learner: StateModel, inputs: StateInputs, state: int
     ) -> np.ndarray:
         """Return what one member's learner says of its target. Shape (n,)."""
-        inside = bool(state >> learner.target & 1)
         features = state_features(inputs, state, learner.target)
-        blend = self._compiled.learner(number, learner.target, inside)
+        blend = self._compiled.learner(number, learner.target, state)
         return np.asarray(blend.rows(features.T.astype(np.float64))[0])
 
     def _judged(self, answered: tuple[int, ...], targets: tuple[int, ...]) -> np.ndarray:

@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 ISOTONIC_FROM = 1_000
-"""Rows from which on half of the map is isotonic."""
+"""Rows, counted by their weights, from which on half of the map is isotonic."""
 
 CLIP = _LOW, _HIGH = 0.005, 0.995
 """Probabilities are cut to this before their logarithms are taken."""
@@ -114,7 +114,7 @@ def fit_calibration(
     w = np.ones(len(y)) if weight is None else np.asarray(weight, float)
     base = float(np.clip(np.average(y, weights=w), 1e-3, 1 - 1e-3))
     slope, skew, bias = _beta(raw, y, w, base)
-    if len(y) < ISOTONIC_FROM:
+    if w.sum() < ISOTONIC_FROM:
         empty = np.zeros(0)
         return Calibration(slope=slope, skew=skew, bias=bias, knots=empty, steps=empty, blend=0.0)
     knots, right, size = isotonic(raw, y, w)

@@ -11,7 +11,7 @@ import numpy as np
 from .bank import Bank
 from .blend import Blend
 from .plain_trees import PlainModels
-from .states import state_size
+from .states import standing, state_size
 from .text_bank import TextBank, TextReader
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Compiled:
         self._plain = PlainModels()
         self._banks: dict[tuple[Question, ...], Bank] = {}
         self._states: dict[tuple[int, ...], Blend] = {}
-        self._learners: dict[tuple[int, int, bool], Blend] = {}
+        self._learners: dict[tuple[int, int, int], Blend] = {}
 
     @cached_property
     def texts(self) -> TextBank:
@@ -70,8 +70,9 @@ class Compiled:
         if blend is None:
             learners = [s for member in self._members for s in member.states]
             size = state_size(len(self._members[0].states))
+            state = sum(1 << j for j in answered)
             judgements = [
-                learner.judgement(learner.target in answered, np.arange(at * size, (at + 1) * size))
+                learner.judgement(state, np.arange(at * size, (at + 1) * size))
                 for at, learner in enumerate(learners)
             ]
             width = size * len(learners)
@@ -81,15 +82,16 @@ class Compiled:
             self._states[answered] = blend
         return blend
 
-    def learner(self, member: int, target: int, inside: bool) -> Blend:
-        """Return one learner, in states with or without its target's answer."""
-        key = member, target, inside
+    def learner(self, member: int, target: int, state: int) -> Blend:
+        """Return one learner, in states in which its target stands as in this one."""
+        key = member, target, standing(state, target)
         blend = self._learners.get(key)
         if blend is None:
             size = state_size(len(self._members[0].states))
-            judgement = self._members[member].states[target].judgement(inside, np.arange(size))
-            other = self._learners.get((member, target, not inside))
-            forest = None if other is None else other.forest
+            judgement = self._members[member].states[target].judgement(state, np.arange(size))
+            others = (self._learners.get((member, target, kind)) for kind in range(3))
+            # The trees are the same in every state.
+            forest = next((one.forest for one in others if one is not None), None)
             blend = Blend([judgement], size, self._plain, forest=forest)
             self._learners[key] = blend
         return blend

@@ -24,7 +24,7 @@ from .evaluate import hull_value
 from .folds import fold_ids, prompt_groups
 from .heads import Blocks
 from .judges import FEW_ROWS, FOLDS, FOLDS_FEW, Judge, fit_judges, gain_trust
-from .states import StateInputs, StateModel, fit_states
+from .states import StateInputs, StateModel, fit_states, standing
 
 __all__ = [
     "LEAST_ROWS",
@@ -432,7 +432,7 @@ def _fit_states(
         learners.append(learner)
         for state in range(1, 1 << m):
             known = state & seen
-            calibrate = learner.calibration[known >> j & 1]
+            calibrate = learner.calibration[standing(known, j)]
             q[state, :, j] = calibrate(every[known]) if known else before[:, j]
         q[0, :, j] = before[:, j]
         own = 1 << j & seen
@@ -457,14 +457,12 @@ def _fit_target(
         held = inputs.take(v)
         for state in range(1, 1 << m):
             raw[state, v] = learner.raw(held, state)
-    has = np.array([state >> target & 1 for state in range(1 << m)], bool)
     calibrations = []
-    for inside in (False, True):
-        states = np.flatnonzero(has == inside)
-        states = states[states > 0]
+    for kind in range(3):
+        states = [state for state in range(1, 1 << m) if standing(state, target) == kind]
         scores = raw[states]
         # A row is worth one label, however many states it is seen in.
-        weight = np.full(scores.size, 1.0 / len(states))
+        weight = np.full(scores.size, 1.0 / max(1, len(states)))
         calibrations.append(fit_calibration(scores.ravel(), np.tile(y, len(states)), weight))
     rows = np.arange(n)
     if n > most:
@@ -474,7 +472,7 @@ def _fit_target(
         y[rows],
         target,
         seed=seed,
-        calibrate=(calibrations[0], calibrations[1]),
+        calibrate=(calibrations[0], calibrations[1], calibrations[2]),
     )
     return learner, raw
 

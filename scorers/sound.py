@@ -227,6 +227,6 @@ _CHECKS: dict[type, _Checks] = {
         "boost": lambda s: s.boost is None or isinstance(s.boost, lgb.Booster),
         "linear_in": lambda s: s.linear_in is None or isinstance(s.linear_in, LinearHead),
         "linear_out": lambda s: isinstance(s.linear_out, LinearHead) and _state_width(s),
-        "calibration": lambda s: _tuple_of(s.calibration, Calibration) and len(s.calibration) == 2,
+        "calibration": lambda s: _tuple_of(s.calibration, Calibration) and len(s.calibration) == 3,
     },
 }
