@@ -149,8 +149,8 @@ def load(name: str) -> Log:
     )
 
 
-def pair(score: np.ndarray, cost: np.ndarray) -> tuple[int, int]:
-    """Return (cheap, strong) by the rule above, from train rows of shape (n, m)."""
+def pair(score: np.ndarray, cost: np.ndarray) -> tuple[int, int] | None:
+    """Return (cheap, strong) by the rule above, from train rows of shape (n, m); None if none fits."""
     quality, dollars = np.nanmean(score, axis=0), np.nanmean(cost, axis=0)
     strong = int(np.argmax(quality))
     fit = [
@@ -158,7 +158,7 @@ def pair(score: np.ndarray, cost: np.ndarray) -> tuple[int, int]:
         for j in range(len(quality))
         if quality[j] >= 0.6 * quality[strong] and dollars[j] <= 0.5 * dollars[strong]
     ]
-    return min(fit, key=lambda j: (round(float(dollars[j]), 9), j)), strong
+    return (min(fit, key=lambda j: (round(float(dollars[j]), 9), j)), strong) if fit else None
 
 
 def ours(
@@ -246,7 +246,10 @@ def half_split(name: str, seeds: int, draws: int) -> list[Line]:
     """Fit on train, report on test."""
     data = load(name)
     blocks, train, test = data.blocks, data.train, data.test
-    weak, strong = pair(blocks.score[train], data.cost[train])
+    chosen = pair(blocks.score[train], data.cost[train])
+    if chosen is None:
+        return [Line(log=name, way="no model fits the rule for the cheap one", apgr=np.nan)]
+    weak, strong = chosen
     y_weak, y_strong = blocks.score[test, weak], blocks.score[test, strong]
     runs = [ours(data.data, train, test, weak, strong, seed) for seed in range(seeds)]
     curves = [deferral(value, y_weak, y_strong, pay) for _, value, pay in runs]
@@ -301,7 +304,9 @@ def whole_file(name: str, seeds: int, draws: int) -> list[Line]:
     """Five folds over the whole file, grouped by near-identical prompt."""
     data = load(name)
     blocks, train = data.blocks, data.train
-    weak, strong = pair(blocks.score[train], data.cost[train])
+    chosen = pair(blocks.score[train], data.cost[train])
+    assert chosen is not None, name
+    weak, strong = chosen
     y_weak, y_strong = blocks.score[:, weak], blocks.score[:, strong]
     groups = prompt_groups(blocks.prompts)
     found = []
@@ -333,7 +338,9 @@ def few_labels(name: str, labels: int, draws: int) -> list[Line]:
     """Fit on that many labels, drawn `draws` times; report on test."""
     data = load(name)
     blocks, train, test = data.blocks, data.train, data.test
-    weak, strong = pair(blocks.score[train], data.cost[train])
+    chosen = pair(blocks.score[train], data.cost[train])
+    assert chosen is not None, name
+    weak, strong = chosen
     y_weak, y_strong = blocks.score[test, weak], blocks.score[test, strong]
     found = []
     for draw in range(draws):
