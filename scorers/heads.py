@@ -224,8 +224,8 @@ def fit_heads(
         pool: Whether there are heads that share the rows of all models.
         text: Whether there are text heads and axes.
         boost: Whether there are GBDTs.
-        shared: Keeps vocabularies and axes, which do not depend on the target, for other questions
-            about the same rows; None to keep nothing.
+        shared: Keeps vocabularies, axes and the matrices of texts, which do not depend on the
+            target, for other questions about the same rows; None to keep nothing.
     """
     if len(rows) > MAX_ROWS:
         rows = np.sort(np.random.default_rng(seed).permutation(rows)[:MAX_ROWS])
@@ -248,7 +248,7 @@ def fit_heads(
     if n >= _FEW_BOOST and boost:
         hand.append(fit_boost(x, y, seed=seed))
     if axes is not None:
-        wide = np.hstack([x, axes.predict(prompts)])
+        wide = np.hstack([x, axes.predict(prompts, shared)])
         with_axes.append(fit_linear(wide, y, l2=LINEAR_L2))
         if boost:
             with_axes.append(fit_boost(wide, y, seed=seed + 1))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -97,6 +98,7 @@ def out_of_fold(
     *,
     seed: int,
     text: bool = True,
+    told: Callable[[], None] | None = None,
 ) -> list[np.ndarray]:
     """Return per question the log odds of each row's groups by heads that have not seen the row.
 
@@ -107,6 +109,7 @@ def out_of_fold(
         folds: Fold number of each row. Shape (n,).
         seed: Of every sample.
         text: Whether there are text heads.
+        told: Called after each question of each fold.
 
     Returns:
         One array a question, shape (n, len(GROUPS)).
@@ -121,6 +124,8 @@ def out_of_fold(
                 b, rows[fitted_on], answered, target, seed=seed, text=text, shared=shared
             )
             out[i][held] = heads.groups(b, rows[held], matrices)
+            if told is not None:
+                told()
     return out
 
 
@@ -132,6 +137,7 @@ def fit_judges(
     seed: int,
     text: bool = True,
     folds: np.ndarray | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> list[Judge]:
     """Fit several questions: heads on all rows, stack and calibration on out-of-fold scores.
 
@@ -142,10 +148,12 @@ def fit_judges(
     Args:
         b: The blocks.
         rows: Row numbers. Shape (n,).
-        questions: What to judge.
+        questions: What to judge. Asked together they share what does not depend on target and
+            answer: vocabularies, axes and matrices of the prompts.
         seed: Of folds and samples.
         text: Whether there are text heads.
         folds: Fold number of each row, shape (n,); None: `fold_count` of them by prompt.
+        progress: Told the share of the work done, in [0, 1].
     """
     if len(rows) > MAX_ROWS:
         drawn = np.sort(np.random.default_rng(seed).permutation(len(rows))[:MAX_ROWS])
@@ -157,7 +165,14 @@ def fit_judges(
         used_folds = fold_ids(groups, fold_count(len(rows)), seed)
     else:
         used_folds = folds[drawn]
-    scores = out_of_fold(b, used, questions, used_folds, seed=seed, text=text)
+    steps = itertools.count(1)
+    total = (int(used_folds.max()) + 2) * len(questions)
+
+    def told() -> None:
+        if progress is not None:
+            progress(next(steps) / total)
+
+    scores = out_of_fold(b, used, questions, used_folds, seed=seed, text=text, told=told)
     others = np.setdiff1d(np.arange(len(rows)), drawn, assume_unique=True)
     shared: dict[Any, Any] = {}
     matrices: dict[tuple[int, ...], dict[Any, Any]] = {}
@@ -173,6 +188,7 @@ def fit_judges(
             oof[others] = judge.predict(b, rows[others], texts)
             judge = replace(judge, oof=oof)
         judges.append(judge)
+        told()
     return judges
 
 

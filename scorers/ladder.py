@@ -23,7 +23,7 @@ from .dataset import Dataset, TrainingFailed
 from .evaluate import hull_value
 from .folds import fold_ids, prompt_groups
 from .heads import Blocks
-from .judges import FEW_ROWS, FOLDS, FOLDS_FEW, Judge, fit_judges, gain_trust
+from .judges import FEW_ROWS, FOLDS, FOLDS_FEW, Judge, Question, fit_judges, gain_trust
 from .states import StateInputs, StateModel, fit_states, standing
 
 __all__ = [
@@ -342,9 +342,13 @@ class _Steps:
     done: int = 0
 
     def step(self, what: str) -> None:
-        if self.told is not None:
-            self.told(self.start + self.share * self.done / self.total, what)
+        self.at(0.0, what)
         self.done += 1
+
+    def at(self, more: float, what: str) -> None:
+        """Tell that beside the steps done some more, or a part of one, is done."""
+        if self.told is not None:
+            self.told(self.start + self.share * (self.done + more) / self.total, what)
 
 
 def _fit_member(
@@ -375,13 +379,14 @@ def _fit_pairwise(
     m = len(readable)
     sets = sorted({tuple(j for j in range(m) if s >> j & 1 and readable[j]) for s in range(1 << m)})
     steps.total = len(sets)
-    judges: dict[tuple[int, ...], Judge] = {}
-    for answered in sets:
-        steps.step("judges")
-        questions = [(answered, j) for j in range(m)]
-        # Texts add nothing once both answers are compared (inner cross-validation).
-        fitted = fit_judges(b, rows, questions, seed=seed, text=len(answered) < 2, folds=folds)
-        judges |= {(j, *answered): judge for j, judge in enumerate(fitted)}
+    found: dict[tuple[int, ...], Judge] = {}
+    # Texts add nothing once both answers are compared (inner cross-validation).
+    for text in (True, False):
+        some = [answered for answered in sets if (len(answered) < 2) == text]
+        questions = [(answered, j) for answered in some for j in range(m)]
+        if questions:
+            found |= _asked(b, rows, questions, seed, folds, steps, len(some), text=text)
+    judges = {(j, *answered): found[j, *answered] for answered in sets for j in range(m)}
     q = np.empty((1 << m, len(rows), m))
     raw = np.empty((len(rows), m))
     for state in range(1 << m):
@@ -404,17 +409,11 @@ def _fit_states(
 ) -> tuple[Member, np.ndarray, np.ndarray]:
     """Judges of the prompt and of each own answer, and a learner over states on their scores."""
     n, m = len(rows), len(readable)
-    steps.total = 3 * m + 2
-    steps.step("judges of the prompt")
-    steps.done += 1
-    judges: dict[tuple[int, ...], Judge] = {}
-    fitted = fit_judges(b, rows, [((), j) for j in range(m)], seed=seed, folds=folds)
-    judges |= {(j,): judge for j, judge in enumerate(fitted)}
-    for j in range(m):
-        steps.step("judges of the answers")
-        steps.done += 1
-        if readable[j]:
-            judges[j, j] = fit_judges(b, rows, [((j,), j)], seed=seed, folds=folds)[0]
+    first = 2 * m + 2
+    steps.total = first + m
+    questions: list[Question] = [((), j) for j in range(m)]
+    questions += [((j,), j) for j in range(m) if readable[j]]
+    judges = _asked(b, rows, questions, seed, folds, steps, first)
     before = np.stack([judges[j,].oof for j in range(m)], axis=1)
     after = np.full((n, m), np.nan)
     for j in range(m):
@@ -439,6 +438,27 @@ def _fit_states(
         raw[:, j] = every[own] if own else _before(judges[j,].stack.calibration, before[:, j])
     member = Member(judges={k: _light(v) for k, v in judges.items()}, states=tuple(learners))
     return member, q, raw
+
+
+def _asked(
+    b: Blocks,
+    rows: np.ndarray,
+    questions: Sequence[Question],
+    seed: int,
+    folds: np.ndarray,
+    steps: _Steps,
+    worth: int,
+    *,
+    text: bool = True,
+) -> dict[tuple[int, ...], Judge]:
+    """Return (target, answered models…) → its judge; all are fitted together, which is worth some steps."""
+
+    def told(share: float) -> None:
+        steps.at(share * worth, "judges")
+
+    fitted = fit_judges(b, rows, questions, seed=seed, text=text, folds=folds, progress=told)
+    steps.done += worth
+    return {(j, *known): judge for (known, j), judge in zip(questions, fitted, strict=True)}
 
 
 def _fit_target(
