@@ -63,7 +63,7 @@ def format_usd(amount: float | None) -> str:
     >>> format_usd(0.0000123), format_usd(1.5), format_usd(None)
     ('$0.0000123', '$1.50', 'price unknown')
     """
-    if amount is None:
+    if amount is None or math.isnan(amount):
         return "price unknown"
     if amount == 0:
         return "$0"

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
+from cascade import Cascade
 from cascade.build import check_file
 from cascade.cli import main
 from cascade.errors import LadderError
@@ -101,6 +104,13 @@ def test_tune_then_replay(
     assert many["split"] == "test"
     assert len(many["points"]) == len(tuned["frontier"])
     assert many["lift"] > 0
+    assert many["lift_ci"][0] <= many["lift"] <= many["lift_ci"][1]
+    for level, saved in many["saving_at"].items():
+        low, high = many["saving_at_ci"][level]
+        assert low - 1e-9 <= saved <= high + 1e-9
+    assert one["cost_ratio"] == pytest.approx(1 - one["saving"])
+    gap = (one["quality"] - one["quality_of_strongest"]) / one["quality_of_strongest"]
+    assert one["quality_gap"] == pytest.approx(gap)
     assert set(many) >= {
         *("n", "quality", "quality_ci", "cost_usd", "strongest", "quality_of_strongest", "saving"),
         *("calls", "strong_share", "lift", "saving_at", "points", "cache_hits", "unknown"),
@@ -122,7 +132,7 @@ def test_a_promise_is_written_into_the_policy(
     assert 0 < told["n"] < 110
     assert "80% confidence" in policy.read_text()
     assert run(["tune", log, "--scorer", scorer, *goal, "--certify", log]) == 2
-    assert "are among the tuning rows" in capsys.readouterr().err
+    assert "ask what a tuning row asks" in capsys.readouterr().err
 
 
 def test_a_tuned_policy_runs_in_a_ladder(
@@ -293,3 +303,61 @@ def test_a_log_left_to_chance_gives_estimates(
     assert low < truth < high
     assert told["estimate"]["snips"] == pytest.approx(truth, abs=0.05)
     assert told["estimate"]["effective"] == told["n"]
+
+
+def test_the_promise_can_be_tested_on_another_split_of_the_log(
+    log: Path, scorer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows that neither scorer nor search has seen, without a file of their own."""
+    wanted = ["tune", log, "--scorer", scorer, "--quality", "0.8", "--confidence", "0.8"]
+    tuned = said(capsys, [*wanted, "--certify-split", "test", "-o", tmp_path / "p.yaml"])
+    assert tuned["promise"]["n"] == 80
+    assert tuned["n"] == 110
+    assert not any("its calibration has seen them" in line for line in tuned["told"])
+
+
+def test_tune_says_whose_answers_the_scorer_cannot_judge(
+    log: Path, scorer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The artifact knows, and whoever tunes with it is told."""
+    blind = tmp_path / "scorer"
+    shutil.copytree(scorer, blind)
+    manifest = json.loads((blind / "manifest.json").read_text())
+    for model in manifest["models"]:
+        model["separates"] = model["name"] != "middle"
+    (blind / "manifest.json").write_text(json.dumps(manifest))
+    tuned = said(capsys, ["tune", log, "--scorer", blind, "--quality", "0.9", "-o", tmp_path / "p"])
+    assert any("right from wrong answers of middle:" in line for line in tuned["told"])
+
+
+def test_a_scorer_for_other_models_is_refused_with_that_reason(
+    log: Path, scorer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not with a word about scores that are missing."""
+    other = tmp_path / "other.jsonl"
+    other.write_text(log.read_text().replace('"middle"', '"medium"'))
+    assert run(["tune", other, "--scorer", scorer, "--quality", "0.9", "-o", tmp_path / "p"]) == 2
+    assert "not in the log: middle; it has" in capsys.readouterr().err
+
+
+def test_a_random_policy_draws_in_replay_as_it_does_live(
+    log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the request, not by the id that the log happens to give it."""
+    policy = tmp_path / "p.yaml"
+    policy.write_text("kind: random_share\nweak: small\nstrong: large\nshare: 0.5\nseed: 3\n")
+    ladder = tmp_path / "ladder.yaml"
+    rungs = "".join(f"  - {{model: {m}, provider: log}}\n" for m in ("small", "large"))
+    ladder.write_text(
+        f"version: 1\nproviders: {{log: {{kind: recorded, path: {log}}}}}\nladder:\n{rungs}"
+        f"policy: {policy}\n"
+    )
+    told = said(capsys, ["replay", log, "--policy", policy, "--split", "test"])
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+
+    async def live() -> int:
+        async with Cascade.from_yaml(ladder) as engine:
+            results = [await engine.ask(row["prompt"]) for row in rows if row["split"] == "test"]
+            return sum(result.attempts[0].model == "large" for result in results)
+
+    assert told["calls"]["large"] == anyio.run(live)

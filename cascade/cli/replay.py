@@ -17,7 +17,7 @@ from cascade.errors import ConfigError
 from cascade.explain import format_usd
 
 from .logged import logged_actions
-from .prices import read_prices
+from .prices import PriceList, read_prices
 from .tables import Logs, PricesOption, ReadLog, load_scorer, names_of, read_log, tell
 
 if TYPE_CHECKING:
@@ -27,15 +27,30 @@ if TYPE_CHECKING:
 
 __all__ = ["replay_command"]
 
+PAIR_DRAWS = 200
+"""Bootstrap draws of the interval of APGR."""
+
 
 class _Given(msgspec.Struct):
-    """A policy file or a frontier file, read."""
+    """A policy file or a frontier file, read.
+
+    Attributes:
+        policies: In the order of the file.
+        mappings: Each as the file has it; empty for a single policy.
+        whole: Whether it is a frontier.
+        scorer: Version of the scorer it was tuned with, or None.
+        strongest: Best model on the tuning rows, or None.
+        strongest_quality: Its quality there.
+        tuned: Quality and cost of each policy there.
+    """
 
     policies: list[Any]
     mappings: list[dict[str, Any]]
     whole: bool
     scorer: str | None
     strongest: str | None
+    strongest_quality: float = 0.0
+    tuned: list[tuple[float, float]] = []
 
 
 def replay_command(
@@ -61,6 +76,7 @@ def replay_command(
 
     Example: cascade replay traffic.jsonl.gz --scorer scorers/support --policy tuned.yaml --split test
     """
+    from cascade.policies import RandomShare, Weighted
     from cascade.replay.search import strongest
     from cascade.replay.summary import summarise, summarise_frontier
 
@@ -76,22 +92,27 @@ def replay_command(
         models=names_of(models),
         splits=["test", None] if split is None else [split],
         prices=read_prices(prices),
+        random=any(isinstance(p, Weighted | RandomShare) for p in given.policies),
     )
     _check_models(policy, given, read)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     tell(console, read)
     table = read.table
-    top = given.strongest if given.strongest in table.models else table.models[strongest(table)]
+    top = given.strongest
+    if top not in table.models:
+        top = (
+            _strongest_elsewhere(logs, read, read_prices(prices)) or table.models[strongest(table)]
+        )
     try:
         if given.whole:
             points, told = summarise_frontier(given.policies, table, top)
         else:
-            points, told = [], {"lift": None, "saving_at": None, "aiq": None}
+            points, told = [], {}
             summary = summarise(given.policies[0], table, top)
     except ValueError as exc:
         raise ConfigError(f"{policy}: {exc}") from exc
     if given.whole:
-        summary = _closest(points, top)
+        summary = _closest(points, given)
     report = _as_json(summary, read, artifact, told)
     report["estimate"] = None if given.whole else _estimate(logs, given.policies[0], read)
     if given.whole:
@@ -131,7 +152,9 @@ def _read_policies(path: Path) -> _Given:
         raise ConfigError(f"{path} is not JSON ({exc})") from exc
     if not isinstance(data, dict) or data.get("kind") != "cascade frontier":
         raise ConfigError(f"{path} is no frontier; `cascade tune --frontier` writes one")
-    mappings = [point["policy"] for point in data.get("points", ())]
+    found = data.get("points") or []
+    provenance = data.get("provenance") or {}
+    mappings = [point["policy"] for point in found]
     if not mappings:
         raise ConfigError(f"{path} holds no policy")
     return _Given(
@@ -141,7 +164,9 @@ def _read_policies(path: Path) -> _Given:
         mappings=mappings,
         whole=True,
         scorer=data.get("scorer"),
-        strongest=_strongest(data.get("provenance") or {}),
+        strongest=_strongest(provenance),
+        strongest_quality=float(provenance.get("quality_of_strongest") or 0.0),
+        tuned=[(float(p.get("quality", 0.0)), float(p.get("cost_usd", 0.0))) for p in found],
     )
 
 
@@ -161,6 +186,21 @@ def _strongest(provenance: Mapping[str, Any]) -> str | None:
     return named if isinstance(named, str) else None
 
 
+def _strongest_elsewhere(logs: list[Path], read: ReadLog, prices: PriceList) -> str | None:
+    """Return the model that is best on the log's tuning rows, or None when it has no others."""
+    from cascade.replay.search import strongest
+
+    if not read.split:
+        return None
+    try:
+        rows = read_log(
+            logs, None, models=read.table.models, splits=[None], prices=prices, compare=False
+        )
+    except ConfigError:
+        return None
+    return read.table.models[strongest(rows.table)]
+
+
 def _check_models(path: Path, given: _Given, read: ReadLog) -> None:
     for policy in given.policies:
         named = getattr(policy, "models", None) or tuple(getattr(policy, "accept", ()))
@@ -171,12 +211,16 @@ def _check_models(path: Path, given: _Given, read: ReadLog) -> None:
             )
 
 
-def _closest(points: list[Point], top: str) -> Summary:
-    """Return the cheapest point that keeps the strongest model's quality, or else the best one."""
-    able = [p.summary for p in points if p.summary.quality >= p.summary.strongest_quality - 1e-12]
+def _closest(points: list[Point], given: _Given) -> Summary:
+    """Return the cheapest point that keeps the strongest model's quality, or else the best one.
+
+    By their figures on the tuning rows: choosing on the rows that are reported would flatter.
+    """
+    where = {id(p): at for p, at in zip(given.policies, given.tuned, strict=True)}
+    able = [p for p in points if where[id(p.policy)][0] >= given.strongest_quality - 1e-12]
     if able:
-        return min(able, key=lambda s: s.cost)
-    return max((p.summary for p in points), key=lambda s: s.quality)
+        return min(able, key=lambda p: where[id(p.policy)][1]).summary
+    return max(points, key=lambda p: where[id(p.policy)][0]).summary
 
 
 def _as_json(
@@ -190,22 +234,32 @@ def _as_json(
         "cost_usd": _number(summary.cost),
         "strongest": summary.strongest,
         "quality_of_strongest": _number(summary.strongest_quality),
-        "quality_gap_ci": None if summary.gap_ci is None else list(summary.gap_ci),
+        "quality_gap": _ratio(
+            summary.quality - summary.strongest_quality, summary.strongest_quality
+        ),
+        "quality_gap_ci": None
+        if summary.gap_ci is None
+        else [_ratio(x, summary.strongest_quality) for x in summary.gap_ci],
+        "difference_ci": None if summary.gap_ci is None else list(summary.gap_ci),
         "cost_of_strongest_usd": _number(summary.strongest_cost),
+        "cost_ratio": None if summary.saving is None else 1.0 - summary.saving,
         "saving": summary.saving,
         "saving_ci": None if summary.saving_ci is None else list(summary.saving_ci),
         "calls": _counts(summary),
         "strong_share": None if share is None else _number(share),
-        "lift": told["lift"],
-        "saving_at": told["saving_at"],
+        "lift": told.get("lift"),
+        "lift_ci": told.get("lift_ci"),
+        "saving_at": told.get("saving_at"),
+        "saving_at_ci": told.get("saving_at_ci"),
         "cache_hits": 0,
         "unknown": summary.unknown,
         "quality_bounds": [summary.bounds.low, summary.bounds.high],
         "latency_s": None
         if summary.latency is None
         else dict(zip(("mean", "p50", "p95"), summary.latency, strict=True)),
-        **_pair(read, artifact),
-        "aiq": summary.aiq if told["aiq"] is None else told["aiq"],
+        **_pair(read, artifact, summary),
+        "aiq": summary.aiq if told.get("aiq") is None else told["aiq"],
+        "aiq_ci": told.get("aiq_ci"),
         "split": read.split,
     }
 
@@ -233,27 +287,51 @@ def _counts(summary: Summary) -> dict[str, int]:
     return {model: round(share * summary.n) for model, share in summary.calls.items() if summary.n}
 
 
-def _pair(read: ReadLog, artifact: Artifact | None) -> dict[str, float | None]:
-    """Return APGR and CPT of the scorer on a pair of models, best of the two answers kept."""
+def _pair(read: ReadLog, artifact: Artifact | None, summary: Summary) -> dict[str, Any]:
+    """Return PGR of the policy, and APGR and CPT of the scorer, on a pair of models.
+
+    Best of the two answers kept, as the policies do.
+    """
     import numpy as np
 
     from cascade.replay.metrics import deferral
+    from scorers.evaluate import paired_bootstrap
 
-    absent = {"apgr": None, "cpt50": None, "cpt80": None}
+    names = ("pgr", "apgr", "apgr_ci", "cpt50", "cpt80")
     table = read.table
     rows = np.flatnonzero(table.complete)
-    if len(table.models) != 2 or table.q is None or artifact is None or not len(rows):
-        return dict(absent)
-    score, q = table.score[rows].astype(np.float64), table.q[:, rows].astype(np.float64)
+    if len(table.models) != 2 or not len(rows):
+        return dict.fromkeys(names)
+    score = table.score[rows].astype(np.float64)
     weak, strong = (0, 1) if score[:, 1].mean() >= score[:, 0].mean() else (1, 0)
+    low, high = float(score[:, weak].mean()), float(score[:, strong].mean())
+    found: dict[str, Any] = dict.fromkeys(names)
+    found["pgr"] = _ratio(summary.quality - low, high - low)
+    if table.q is None or artifact is None:
+        return found
+    q = table.q[:, rows].astype(np.float64)
     value = artifact.model.value_of_escalating(q, weak, strong)
     kept = np.where(artifact.model.keep_weak(q, weak, strong), score[:, weak], score[:, strong])
-    found = deferral(value, score[:, weak], score[:, strong], kept)
-    return {
-        "apgr": _number(found.apgr),
-        "cpt50": _number(found.cpt50),
-        "cpt80": _number(found.cpt80),
+
+    def area(some: Any) -> float:
+        return deferral(value[some], score[some, weak], score[some, strong], kept[some]).apgr
+
+    whole = deferral(value, score[:, weak], score[:, strong], kept)
+    interval = paired_bootstrap(area, len(rows), PAIR_DRAWS)
+    return found | {
+        "apgr": _number(whole.apgr),
+        "apgr_ci": [_number(x) for x in interval],
+        "cpt50": _number(whole.cpt50),
+        "cpt80": _number(whole.cpt80),
     }
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return _number(part / whole) if whole > 0 else None
+
+
+def _known(quality: float) -> str:
+    return "unknown on these requests" if math.isnan(quality) else f"{quality:.4f}"
 
 
 def _number(value: float) -> float | None:
@@ -289,7 +367,10 @@ def _print(summary: Summary, points: list[Point], report: dict[str, Any], read: 
                 f"lift over the random mix of single models {report['lift']:+.2f} points; "
                 f"saved at the strongest model's quality: {saved}"
             )
-        console.print("the cheapest point that keeps the strongest model's quality, or the best:")
+        console.print(
+            "the point that was the cheapest to keep the strongest model's quality on the tuning rows, "
+            "or the best:"
+        )
     console.print(f"quality   {summary.quality:.4f}  [{low:.4f}, {high:.4f}]")
     if summary.unknown:
         console.print(
@@ -308,7 +389,7 @@ def _print(summary: Summary, points: list[Point], report: dict[str, Any], read: 
         )
     console.print(f"cost      {format_usd(summary.cost)} a request")
     console.print(
-        f"strongest {escape(summary.strongest)}: quality {summary.strongest_quality:.4f}, "
+        f"strongest {escape(summary.strongest)}: quality {_known(summary.strongest_quality)}, "
         f"{format_usd(summary.strongest_cost)} a request"
     )
     if summary.saving is not None and summary.saving_ci is not None:

@@ -133,13 +133,13 @@ def _divided(read: ReadLog, tune_split: str | None) -> _Rows:
 
     from cascade.replay.tune import CERTIFICATE_SHARE, kept_apart
 
-    apart = kept_apart(read.table.ids)
+    apart = kept_apart(read.table.asked)
     words = f"split {tune_split}" if tune_split else "the log"
     return _apart(
         _take(read, np.flatnonzero(~apart)),
         _take(read, np.flatnonzero(apart)),
         f"the other {1 - CERTIFICATE_SHARE:.0%} of {words}",
-        f"{CERTIFICATE_SHARE:.0%} of {words}, by digest of the request's id",
+        f"{CERTIFICATE_SHARE:.0%} of {words}, by digest of what is asked",
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from cascade.errors import ConfigError
+from cascade.errors import ConfigError, RequestError
+from cascade.fingerprint import digest, request_digest
+from cascade.intake import make_request
+from cascade.records import TrafficRow
 from cascade.traffic_log import TrafficLog
 
 from .prices import PriceList
@@ -95,6 +98,7 @@ def read_log(
     prices: PriceList,
     seed: int = 0,
     compare: bool = True,
+    random: bool = False,
 ) -> ReadLog:
     """Read logs into a table.
 
@@ -107,6 +111,7 @@ def read_log(
         prices: Of the models, where the log does not say what was paid.
         seed: Of the sample of a very long log.
         compare: Whether the answers are compared with each other; only agreement needs it.
+        random: Whether a random policy is to draw as it would live: by the digest of each request.
 
     Raises:
         ConfigError: No row can be used, a model is not in the log, or one has no price.
@@ -119,10 +124,11 @@ def read_log(
     from scorers.dataset import collect, row_key
 
     log = TrafficLog(paths=list(logs))
+    draws: dict[str, str] | None = {} if random else None
     wanted = models if scorer is None else scorer.models
     for split in splits:
         found = collect(
-            log,
+            log if draws is None else _noting(log, draws),
             split=split,
             models=wanted,
             price=prices.cost,
@@ -132,6 +138,7 @@ def read_log(
         if len(found):
             break
     else:
+        _check_models(wanted, found.models)
         told = ", ".join(
             f"{s or '(none)'}: {n:,} rows" for s, n in sorted(found.known_splits.items())
         )
@@ -140,9 +147,7 @@ def read_log(
             f"no row of the log can be used (splits: {told or 'none'}; {left or 'empty'})"
         )
     names = tuple(wanted or found.models)
-    missing = [name for name in names if name not in found.models]
-    if missing:
-        raise ConfigError(f"not in the log: {', '.join(missing)}; it has {', '.join(found.models)}")
+    _check_models(names, found.models)
     texts = found.texts(names)
     score, cost = found.column("score", names), found.column("cost_usd", names)
     said = np.array([[text is not None for text in row] for row in texts], np.bool_)
@@ -156,19 +161,19 @@ def read_log(
     elif compare:
         same = who_agrees(found, names)
     latency = found.column("latency_s", names)
+    keys = [row_key(a, b).decode() for a, b in zip(found.ids, found.prompts, strict=True)]
     table = make_table(
         models=names,
         # A row without an id is known by the digest of its prompt.
-        ids=[
-            id or row_key(id, prompt).decode()
-            for id, prompt in zip(found.ids, found.prompts, strict=True)
-        ],
+        ids=[id or key for id, key in zip(found.ids, keys, strict=True)],
         score=score,
         cost=cost,
         latency=latency if np.isfinite(latency).any() else None,
         q=q,
         same=same,
         known=known,
+        asked=[digest(" ".join(prompt.lower().split())) for prompt in found.prompts],
+        drawn_by=None if draws is None else [draws[key] for key in keys],
     )
     if models is not None and tuple(models) != names:
         table = table.only(models)
@@ -183,6 +188,25 @@ def read_log(
         prompts=found.prompts,
         answers=texts,
     )
+
+
+def _check_models(wanted: Sequence[str] | None, known: Sequence[str]) -> None:
+    missing = [name for name in wanted or () if name not in known]
+    if missing and known:
+        raise ConfigError(f"not in the log: {', '.join(missing)}; it has {', '.join(known)}")
+
+
+def _noting(log: TrafficLog, draws: dict[str, str]) -> Iterator[TrafficRow]:
+    """Yield the rows of a log, and note the digest of each row's request by its key."""
+    from scorers.dataset import row_key
+
+    for row in log:
+        try:
+            drawn_by = request_digest(make_request(row.messages or row.prompt))
+        except RequestError:  # a row that could not be asked live either
+            drawn_by = row.id
+        draws[row_key(row.id, row.prompt).decode()] = drawn_by
+        yield row
 
 
 def tell(console: Console, read: ReadLog) -> None:

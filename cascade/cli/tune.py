@@ -67,6 +67,10 @@ def tune_command(
         list[Path] | None,
         typer.Option(help="Logs to test the promise on, instead of a part of the rows."),
     ] = None,
+    certify_split: Annotated[
+        str | None,
+        typer.Option(help="Test the promise on this split of the same logs, or of --certify's."),
+    ] = None,
     frontier: Annotated[
         Path | None,
         typer.Option(help="Write every policy on the hull of cost and quality to this JSON file."),
@@ -84,19 +88,18 @@ def tune_command(
     goal = Goal(quality=quality, budget_usd=budget, tradeoff_usd=tradeoff)
     if confidence is not None and not 0.0 < confidence < 1.0:
         raise ConfigError(f"--confidence {confidence:g} is not between 0 and 1")
-    if certify and confidence is None:
-        raise ConfigError("--certify needs --confidence")
+    if (certify or certify_split) and confidence is None:
+        raise ConfigError("--certify and --certify-split need --confidence")
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     wanted = names_of(models)
     artifact = load_scorer(scorer, wanted)
     price_list = read_prices(prices)
     read = read_log(logs, artifact, models=wanted, splits=[split], prices=price_list, seed=seed)
     apart = None
-    if certify:
+    if certify or certify_split:
         chosen = wanted or read.table.models
-        apart = read_log(
-            certify, artifact, models=chosen, splits=[split, None, "test"], prices=price_list
-        )
+        splits = [certify_split] if certify_split else [split, None, "test"]
+        apart = read_log(certify or logs, artifact, models=chosen, splits=splits, prices=price_list)
         _check_apart(read, apart)
     tell(console, read)
     tuned = tune(
@@ -106,7 +109,7 @@ def tune_command(
         certificate=None if apart is None else apart.table,
         seed=seed,
     )
-    told = _words(tuned, read if apart is None else apart)
+    told = _words(tuned, read if apart is None else apart, artifact)
     _write(output, frontier, tuned, told, read, artifact, logs, goal)
     if json:
         print(msgspec.json.encode(_as_json(tuned, told)).decode())
@@ -116,23 +119,40 @@ def tune_command(
 
 def _check_apart(read: ReadLog, apart: ReadLog) -> None:
     """A promise on rows that were searched is none."""
-    shared = set(read.table.ids) & set(apart.table.ids)
+    known = set(read.table.asked)
+    shared = sum(asked in known for asked in apart.table.asked)
     if shared:
         raise ConfigError(
-            f"--certify: {len(shared):,} of its {apart.table.n:,} rows are among the tuning rows"
+            f"--certify: {shared:,} of its {apart.table.n:,} rows ask what a tuning row asks"
         )
 
 
-def _words(tuned: Tuned, tested: ReadLog) -> list[str]:
+def _words(tuned: Tuned, tested: ReadLog, artifact: Artifact | None) -> list[str]:
     """Return the promise and the advice, line by line."""
     lines = []
+    blind = (
+        []
+        if artifact is None
+        else [m for m in tested.table.models if not artifact.separates.get(m, True)]
+    )
     if tuned.promise is not None:
         lines.append(tuned.promise.text)
         if tuned.promise.certified and bool(tested.trained_on.any()):
             lines.append(
                 "the scorer was trained on rows of this log: its scores of them are out of fold, but "
-                "its calibration has seen them; --certify with rows it never saw promises strictly"
+                "its calibration has seen them; --certify or --certify-split with rows it never saw "
+                "promises strictly"
             )
+    if tuned.promise is not None and not bool(tested.table.complete.all()):
+        lines.append(
+            "rows that lack some model's answer were passed over: if a ladder chose whom to ask, those "
+            "that are left are not traffic like the rest, and neither is what is promised of them"
+        )
+    if blind:
+        lines.append(
+            f"the scorer does not tell right from wrong answers of {', '.join(blind)}: expect little "
+            "from policies that live by its scores of them"
+        )
     return [*lines, *tuned.advice]
 
 

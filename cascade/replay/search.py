@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class Candidate:
 
 
 def strongest(table: Table) -> int:
-    """Return the column of the model with the best mean score; the cheaper one of equals."""
+    """Return the column of the model with the best mean score where it answered; the cheaper one of equals."""
     quality, cost = _means(table)
     return int(np.lexsort((cost, -quality))[0])
 
@@ -169,7 +170,12 @@ def _fixed(table: Table, models: Sequence[str]) -> list[Candidate]:
 
 
 def _means(table: Table) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return table.score.mean(axis=0, dtype=np.float64), table.cost.mean(axis=0, dtype=np.float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a model that never answered has no mean
+        return (
+            np.nanmean(table.score, axis=0, dtype=np.float64),
+            np.nanmean(table.cost, axis=0, dtype=np.float64),
+        )
 
 
 def _chains(table: Table, chain: tuple[str, ...]) -> list[Candidate]:

@@ -20,6 +20,9 @@ __all__ = ["Point", "Summary", "summarise", "summarise_frontier"]
 LEVELS = (0.95, 0.99, 1.0)
 """Shares of the strongest model's quality that savings are stated at."""
 
+FRONTIER_DRAWS = 200
+"""Bootstrap draws of the figures of a whole frontier, all paired."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
@@ -125,9 +128,9 @@ def summarise(policy: Policy, table: Table, strongest: str, *, draws: int = 2_00
 def summarise_frontier(
     policies: Sequence[Policy], table: Table, strongest: str
 ) -> tuple[list[Point], dict[str, Any]]:
-    """Replay a whole frontier; return its points and lift, savings and AIQ.
+    """Replay a whole frontier; return its points and lift, savings and AIQ with 95 % intervals.
 
-    The last three are None where some request lacks the score or cost of a model.
+    All but the points are None where some request lacks the score or cost of a model.
     """
     points = [
         Point(policy=policy, summary=summarise(policy, table, strongest, draws=400))
@@ -135,23 +138,54 @@ def summarise_frontier(
     ]
     rows = np.flatnonzero(table.complete)
     if len(rows) < table.n or not points:
-        return points, {"lift": None, "saving_at": None, "aiq": None}
-    column = table.models.index(strongest)
-    singles = Curve(
-        cost=table.cost.mean(axis=0, dtype=np.float64),
-        quality=table.score.mean(axis=0, dtype=np.float64),
-    )
+        absent = ("lift", "lift_ci", "saving_at", "saving_at_ci", "aiq", "aiq_ci")
+        return points, dict.fromkeys(absent)
     points.sort(key=lambda point: point.summary.cost)
-    ours = Curve(
-        cost=np.array([p.summary.cost for p in points]),
-        quality=np.array([p.summary.quality for p in points]),
-    )
-    top = float(singles.cost[column]), float(singles.quality[column])
+    done = [outcome(replay_policy(point.policy, table), table) for point in points]
+    cost, quality = np.stack([o.cost for o in done]), np.stack([o.quality for o in done])
+    column = table.models.index(strongest)
+    even = np.full(table.n, 1.0 / table.n)
+    value = _curve_figures(cost, quality, table, column, even)
+    drawn = np.random.default_rng(0).multinomial(table.n, even, FRONTIER_DRAWS) / table.n
+    drawn_values = np.array([_curve_figures(cost, quality, table, column, w) for w in drawn])
+    low, high = np.quantile(drawn_values, [0.025, 0.975], axis=0).tolist()
+    keys = [str(level) for level in LEVELS]
     return points, {
-        "lift": lift(ours, singles, column),
-        "saving_at": {str(level): saving_at(level, ours, *top) for level in LEVELS},
-        "aiq": aiq(ours, float(singles.cost.min()), top[0]),
+        "lift": value[0],
+        "lift_ci": [low[0], high[0]],
+        "aiq": value[1],
+        "aiq_ci": [low[1], high[1]],
+        "saving_at": dict(zip(keys, value[2:], strict=True)),
+        "saving_at_ci": {key: [a, b] for key, a, b in zip(keys, low[2:], high[2:], strict=True)},
     }
+
+
+def _curve_figures(
+    cost: NDArray[np.float64],
+    quality: NDArray[np.float64],
+    table: Table,
+    strongest: int,
+    weights: NDArray[np.float64],
+) -> list[float]:
+    """Return lift, AIQ and the saving at each level for one weighing of the requests.
+
+    Args:
+        cost: By policy and request. Shape (k, n).
+        quality: The same.
+        table: The log.
+        strongest: Column of the model that everything is held against.
+        weights: Of the requests, summing to 1. Shape (n,).
+    """
+    paid, earned = cost @ weights, quality @ weights
+    order = np.argsort(paid, kind="stable")
+    ours = Curve(cost=paid[order], quality=earned[order])
+    singles = Curve(cost=weights @ table.cost, quality=weights @ table.score)
+    top = float(singles.cost[strongest]), float(singles.quality[strongest])
+    return [
+        lift(ours, singles, strongest),
+        aiq(ours, float(singles.cost.min()), top[0]),
+        *(saving_at(level, ours, *top) for level in LEVELS),
+    ]
 
 
 def _interval(numbers: NDArray[np.float64], statistic: Any, draws: int) -> tuple[float, float]:

@@ -35,6 +35,9 @@ class Table:
         same: 1 where two models claim the same, 0 where not, -1 where that cannot be told. Shape
             (n, m, m), or None.
         known: Whether the log holds the model's answer. Shape (n, m).
+        asked: What is asked, as a word that is the same for the same question; rows that share it
+            never stand on two sides of a division. Length n.
+        drawn_by: What random policies draw by: the digest of the request, as live. Length n.
     """
 
     models: tuple[str, ...]
@@ -45,6 +48,8 @@ class Table:
     q: Floats | None
     same: NDArray[np.int8] | None
     known: NDArray[np.bool_]
+    asked: Sequence[str]
+    drawn_by: Sequence[str]
 
     @property
     def n(self) -> int:
@@ -68,6 +73,8 @@ class Table:
             q=None if self.q is None else self.q[:, rows],
             same=None if self.same is None else self.same[rows],
             known=self.known[rows],
+            asked=[self.asked[int(i)] for i in rows],
+            drawn_by=[self.drawn_by[int(i)] for i in rows],
         )
 
     def only(self, models: Sequence[str]) -> Table:
@@ -84,6 +91,8 @@ class Table:
             q=None if self.q is None else self.q[list(columns.masks)][:, :, at],
             same=None if self.same is None else self.same[square],
             known=self.known[:, at],
+            asked=self.asked,
+            drawn_by=self.drawn_by,
         )
 
     def columns(self, models: Sequence[str]) -> Columns:
@@ -138,8 +147,12 @@ def make_table(
     q: ArrayLike | None = None,
     same: ArrayLike | None = None,
     known: ArrayLike | None = None,
+    asked: Sequence[str] | None = None,
+    drawn_by: Sequence[str] | None = None,
 ) -> Table:
     """Return a table, shapes checked and arrays laid out for replay.
+
+    `asked` and `drawn_by` are the ids where they are not given.
 
     Raises:
         ValueError: A shape does not fit; names the array.
@@ -174,6 +187,8 @@ def make_table(
         q=forecasts,
         same=alike,
         known=there,
+        asked=ids if asked is None else asked,
+        drawn_by=ids if drawn_by is None else drawn_by,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -121,10 +122,10 @@ class Tuned:
     advice: tuple[str, ...]
 
 
-def kept_apart(ids: Sequence[str], share: float = CERTIFICATE_SHARE) -> NDArray[np.bool_]:
-    """Return which rows are for the certificate alone: by digest of the id, so that it never changes. Shape (n,)."""
+def kept_apart(asked: Sequence[str], share: float = CERTIFICATE_SHARE) -> NDArray[np.bool_]:
+    """Return which rows are for the certificate alone: by digest of what is asked, so that it never changes. Shape (n,)."""
     edge = int(share * 2**32)
-    heads = [int(hashlib.sha256(key.encode()).hexdigest()[:8], 16) for key in ids]
+    heads = [int(hashlib.sha256(key.encode()).hexdigest()[:8], 16) for key in asked]
     return np.array([head < edge for head in heads], dtype=np.bool_)
 
 
@@ -145,7 +146,7 @@ def tune(
         goal: What to pick it for.
         confidence: Of a promise, in (0, 1); None for no promise.
         certificate: Rows for the promise that neither scorer nor search has seen; None: a part of
-            `table`, by digest of the id.
+            `table`, by digest of what is asked.
         families: Kinds of policies to search.
         seed: Of everything drawn.
 
@@ -154,7 +155,7 @@ def tune(
     """
     rows = np.flatnonzero(table.complete)
     if confidence is not None and certificate is None:
-        apart = kept_apart([table.ids[int(i)] for i in rows])
+        apart = kept_apart([table.asked[int(i)] for i in rows])
         certificate, rows = table.take(rows[apart]), rows[~apart]
     if len(rows) < LEAST_ROWS:
         raise ConfigError(
@@ -170,7 +171,7 @@ def tune(
     chosen = pick(found, goal, reference)
     promise = None
     if confidence is not None and certificate is not None:
-        certificate = certificate.take(np.flatnonzero(certificate.complete))
+        certificate = _as_drawn(certificate, seed)
         if goal.quality is not None:
             chosen, promise = promised(
                 found, chosen, reference, table, certificate, goal.quality, confidence
@@ -191,6 +192,19 @@ def tune(
         tried=len(found),
         advice=tuple(_advice(found, reference, table)),
     )
+
+
+def _as_drawn(certificate: Table, seed: int) -> Table:
+    """Return complete rows, one a question, in random order.
+
+    The test bets row by row: in a log sorted by task it would win on the easy ones and stop there,
+    and a question that stands there ten times would count as ten draws.
+    """
+    _, first = np.unique(np.array(certificate.asked, dtype=object), return_index=True)
+    once = np.zeros(certificate.n, dtype=np.bool_)
+    once[first] = True
+    rows = np.flatnonzero(certificate.complete & once)
+    return certificate.take(np.random.default_rng(seed).permutation(rows))
 
 
 def frontier(table: Table, *, families: Sequence[str] = FAMILIES, seed: int = 0) -> list[Candidate]:
@@ -249,7 +263,8 @@ def pick(found: Sequence[Candidate], goal: Goal, reference: Candidate) -> Candid
             raise ConfigError(
                 f"--quality {goal.quality:g} is out of reach: no policy kept "
                 f"{goal.quality:g} x {reference.quality:.4f} on the tuning rows; the best kept "
-                f"{best.quality:.4f}, which is --quality {best.quality / reference.quality:.4f}"
+                f"{best.quality:.4f}, which is --quality "
+                f"{math.floor(1e4 * best.quality / reference.quality) / 1e4:.4f}"
             )
         return min(able, key=lambda c: (c.cost, -c.quality))
     if goal.budget_usd is not None:
@@ -258,7 +273,7 @@ def pick(found: Sequence[Candidate], goal: Goal, reference: Candidate) -> Candid
             least = min(found, key=lambda c: c.cost)
             raise ConfigError(
                 f"--budget {goal.budget_usd:g} is below the cheapest policy's cost of "
-                f"{least.cost:.6g} US dollars a request"
+                f"{least.cost * (1 + 1e-6):.7g} US dollars a request"
             )
         return max(able, key=lambda c: (c.quality, -c.cost))
     worth = goal.tradeoff_usd

@@ -100,7 +100,7 @@ def replay_policy(policy: Policy, table: Table) -> Walks:
         chosen = np.zeros(table.n, dtype=np.int8)
         return _single(table, policy.models, chosen)
     if isinstance(policy, (Weighted, RandomShare)):
-        draws = np.array([uniform(key, policy.seed) for key in table.ids])
+        draws = np.array([uniform(key, policy.seed) for key in table.drawn_by])
         edges = np.cumsum(policy.weights)[:-1]
         return _single(table, policy.models, np.searchsorted(edges, draws, side="right"))
     raise TypeError(

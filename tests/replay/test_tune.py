@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from cascade.errors import ConfigError
 from cascade.policies import Chain, Fixed
@@ -14,7 +16,7 @@ from cascade.replay.metrics import Curve, aiq, bootstrap, deferral, hull, lift, 
 from cascade.replay.promise import certified_ratio, certify, growth, rows_needed, wealth
 from cascade.replay.search import candidates, strongest
 from cascade.replay.summary import summarise, summarise_frontier
-from cascade.replay.table import make_table
+from cascade.replay.table import Table, make_table
 from cascade.replay.tune import Goal, kept_apart, tune
 from cascade.replay.walks import outcome, replay_policy
 
@@ -221,3 +223,66 @@ def test_a_frontier_has_lift_and_savings() -> None:
     assert costs == sorted(costs)
     assert told["lift"] > 1
     assert set(told["saving_at"]) == {"0.95", "0.99", "1.0"}
+
+
+def two_models(small: NDArray[np.float64]) -> Table:
+    """A large model that is always right, and a small one for a tenth of the money."""
+    return make_table(
+        models=("small", "large"),
+        ids=[f"{len(small)}-{i}" for i in range(len(small))],
+        score=np.stack([small, np.ones(len(small))], axis=1),
+        cost=np.array([1e-4, 1e-3]) * np.ones((len(small), 1)),
+    )
+
+
+def test_the_order_of_the_log_decides_nothing_about_a_promise() -> None:
+    """A log sorted by task begins with the easy one, and the test would win there and stop looking."""
+    easy, hard = np.ones(300), (np.arange(200) % 5 < 3).astype(float)
+    in_order = two_models(np.concatenate([easy, hard]))  # .84 of the large model's quality
+    tuned = tune(two_models(np.ones(200)), Goal(quality=0.95), confidence=0.9, certificate=in_order)
+    assert tuned.promise is not None
+    assert not tuned.promise.certified
+    assert tuned.chosen.policy == Fixed(model="large")
+    mild = two_models((np.arange(500) % 50 > 0).astype(float))  # .98 of it
+    kept = tune(two_models(np.ones(200)), Goal(quality=0.95), confidence=0.9, certificate=mild)
+    assert kept.promise is not None
+    assert kept.promise.certified
+
+
+def test_a_question_stands_on_one_side_only_and_counts_once() -> None:
+    """Ten rows that ask the same are one draw, whatever their ids are."""
+    once = ladder_table(120)
+    rows = np.repeat(np.arange(120), 10)
+    many = make_table(
+        models=once.models,
+        ids=[f"copy-{i}" for i in range(1_200)],
+        score=once.score[rows],
+        cost=once.cost[rows],
+        q=once.q[:, rows],  # type: ignore[index]
+        same=once.same[rows],  # type: ignore[index]
+        asked=[f"question {row}" for row in rows],
+    )
+    apart = kept_apart(many.asked)
+    assert all(len(set(apart[rows == row])) == 1 for row in range(120))
+    promise = tune(many, Goal(quality=0.9), confidence=0.9).promise
+    assert promise is not None
+    assert promise.n == len({a for a, kept in zip(many.asked, apart, strict=True) if kept})
+
+
+def test_the_nearest_goal_named_can_be_reached() -> None:
+    """Digits are rounded so that what the message says is allowed."""
+    table = ladder_table()
+    for goal, field in ((Goal(quality=1.5), "quality"), (Goal(budget_usd=1e-9), "budget_usd")):
+        with pytest.raises(ConfigError) as refused:
+            tune(table, goal)
+        numbers = re.findall(r"\d+\.\d+(?:e-\d+)?", str(refused.value))
+        tune(table, Goal(**{field: float(numbers[-1])}))
+
+
+def test_holes_do_not_hide_which_model_is_best() -> None:
+    """Means are over the rows where a model answered."""
+    table = ladder_table()
+    score = table.score.copy()
+    score[::2, 2] = np.nan
+    holes = make_table(models=table.models, ids=table.ids, score=score, cost=table.cost)
+    assert strongest(holes) == 2
