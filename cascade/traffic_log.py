@@ -72,6 +72,7 @@ class TrafficLog:
         self.rows = 0
         self.skipped.clear()
         self.first_skipped.clear()
+        everywhere: set[tuple[str, int]] = set()
         for path in self.files():
             seen: set[str] = set()
             source = self._decisions(path) if is_decision_log(path) else _traffic(path)
@@ -79,11 +80,15 @@ class TrafficLog:
                 problems = row_problems(row)
                 if row.id and row.id in seen:
                     problems.append(f"id {row.id!r} twice")
+                # Ids may repeat from file to file, but not with the same prompt: a log named twice.
+                elif row.id and (row.id, hash(row.prompt)) in everywhere:
+                    problems.append(f"row {row.id!r} stands in another file too")
                 if problems:
                     self._skip(path, number, problems)
                     continue
                 if row.id:
                     seen.add(row.id)
+                    everywhere.add((row.id, hash(row.prompt)))
                 self.rows += 1
                 yield row
 
@@ -114,6 +119,8 @@ def problem_kind(problem: str) -> str:
         return "a model twice in one row"
     if problem.startswith("id "):
         return "an id twice"
+    if problem.startswith("row "):
+        return "a row that another file holds too"
     if problem.startswith("a log-probability"):
         return "log-probabilities above 0"
     return f"{problem.split(' ', 1)[0]} out of range"

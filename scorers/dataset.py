@@ -312,6 +312,7 @@ def collect(
     need_score: bool = True,
     signals: bool = True,
     others: bool = False,
+    need_prompt: bool = True,
 ) -> Collected:
     """Stream rows and keep at most `limit` of them, each row of the log equally likely.
 
@@ -324,6 +325,7 @@ def collect(
         seed: Of the sampling.
         need_score: Whether rows without any score are left out.
         signals: Whether token log-probabilities are read; features need them.
+        need_prompt: Whether rows without a prompt (decision logs without text) are left out.
         others: Keep the answers of models outside `models` too, where a row is kept for those.
     """
     found = Collected()
@@ -337,7 +339,7 @@ def collect(
             continue
         for response in row.responses:
             names.setdefault(response.model)
-        if not row.prompt:
+        if need_prompt and not row.prompt:
             found.left_out["no prompt in the log"] += 1
             continue
         used = [r for r in row.responses if wanted is None or r.model in wanted]

@@ -88,8 +88,8 @@ class Blocks:
     score: np.ndarray
 
     def has_text(self, j: int) -> bool:
-        """Return whether any of the first 50 rows holds an answer of model ``j``."""
-        return any(texts[j] is not None for texts in self.texts[:50])
+        """Return whether any row holds an answer of model ``j``."""
+        return any(texts[j] is not None for texts in self.texts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

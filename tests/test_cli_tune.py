@@ -361,3 +361,29 @@ def test_a_random_policy_draws_in_replay_as_it_does_live(
             return sum(result.attempts[0].model == "large" for result in results)
 
     assert told["calls"]["large"] == anyio.run(live)
+
+
+def test_a_decision_log_without_text_can_be_replayed_without_a_scorer(
+    log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Costs and labels are all that single models need; prompts are the user's secrets."""
+    ladder, folder = tmp_path / "ladder.yaml", tmp_path / "decisions"
+    rungs = "  - {model: large, provider: log}\n"
+    ladder.write_text(
+        f"version: 1\nproviders: {{log: {{kind: recorded, path: {log}}}}}\nladder:\n{rungs}"
+        f"log: {{path: {folder}}}\n"
+    )
+    rows = [json.loads(line) for line in log.read_text().splitlines()][:60]
+
+    async def live() -> list[str]:
+        async with Cascade.from_yaml(ladder) as engine:
+            return [(await engine.ask(row["prompt"])).id for row in rows]
+
+    labels = tmp_path / "labels.csv"
+    labels.write_text("id,score\n" + "".join(f"{id},1\n" for id in anyio.run(live)))
+    assert run(["log", "label", labels, "--path", folder]) == 0
+    capsys.readouterr()
+    policy = tmp_path / "p.yaml"
+    policy.write_text("kind: fixed\nmodel: large\n")
+    told = said(capsys, ["replay", folder, "--policy", policy])
+    assert (told["n"], told["quality"]) == (60, 1.0)

@@ -138,3 +138,12 @@ def test_a_strange_log_probability_is_found_wherever_it_stands(strange: float, p
     logprobs[place] = strange
     row.responses[0].logprobs = logprobs
     assert len(row_problems(row)) == 1
+
+
+def test_a_log_that_is_named_twice_is_read_once(tmp_path: Path) -> None:
+    """Its rows would count double; the same id with another prompt is another row."""
+    first = write(tmp_path / "a.jsonl", [row(1), row(2)])
+    other = write(tmp_path / "b.jsonl", [row(1) | {"prompt": "another question"}])
+    log = TrafficLog(paths=[first, first, other])
+    assert [r.prompt for r in log] == ["question 1", "question 2", "another question"]
+    assert log.skipped == {"a row that another file holds too": 2}

@@ -134,6 +134,7 @@ def read_log(
             price=prices.cost,
             seed=seed,
             signals=scorer is not None,
+            need_prompt=scorer is not None,
         )
         if len(found):
             break
@@ -172,7 +173,10 @@ def read_log(
         q=q,
         same=same,
         known=known,
-        asked=[digest(" ".join(prompt.lower().split())) for prompt in found.prompts],
+        asked=[
+            digest(" ".join(prompt.lower().split()) or key)
+            for prompt, key in zip(found.prompts, keys, strict=True)
+        ],
         drawn_by=None if draws is None else [draws[key] for key in keys],
     )
     if models is not None and tuple(models) != names:
