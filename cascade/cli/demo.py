@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["demo_command"]
 
+KEPT = 0.97
+"""Share of the strongest model's quality that `--train` tunes for."""
+
 
 def demo_command(
     cache: Annotated[
@@ -35,7 +38,7 @@ def demo_command(
         ),
     ] = False,
     lessons: Annotated[
-        int, typer.Option(min=3, max=20, help="Training questions of each of the ten kinds.")
+        int, typer.Option(min=5, max=20, help="Training questions of each of the ten kinds.")
     ] = 10,
     keep: Annotated[
         bool,
@@ -83,20 +86,38 @@ async def _until_told_to_end(run: Callable[[], Awaitable[int]]) -> int:
 
 
 def _train(log: Path, folder: Path, models: Sequence[str]) -> Fitted:
-    """Train on the demo's labelled log; accept what is at least as sure as the strongest is good."""
+    """Train on the demo's labelled log, and tune a policy on the same rows' out-of-fold scores."""
     from cascade.demo.learn import Fitted
+    from cascade.replay.policy_file import policy_yaml, write_whole
+    from cascade.replay.table import make_table
+    from cascade.replay.tune import Goal, tune
+    from cascade.replay.words import name_of
     from scorers.dataset import collect
     from scorers.training import train
 
     trained = train(collect(TrafficLog(paths=[log])), models)
-    trained.save(folder, created=SystemClock().now_iso())
-    rows = trained.oof.rows
-    strongest = float(trained.dataset.score[rows].mean(axis=0).max())
+    version = trained.save(folder, created=SystemClock().now_iso())
+    data, rows = trained.dataset, trained.oof.rows
+    table = make_table(
+        models=data.models,
+        ids=[data.ids[i] for i in rows],
+        score=data.score[rows],
+        cost=data.cost[rows],
+        q=trained.oof.q,
+        same=data.blocks.same[rows],
+    )
+    tuned = tune(table, Goal(quality=KEPT))
+    policy = folder.parent / "policy.yaml"
+    write_whole(
+        policy,
+        policy_yaml(tuned.chosen.policy, scorer=version, provenance={}, told="the demo's own"),
+    )
     told = [
         f"{m.name}: right {m.base_rate:.0%} of {m.n}; AUROC {m.auroc:.2f}, ECE {m.ece:.3f}"
         for m in trained.report.models
     ]
     told.append(
-        f"accept from {strongest:.2f} up: as likely right as the strongest model is on average"
+        f"tuned to keep {KEPT:.0%} of {tuned.strongest}'s quality: {name_of(tuned.chosen.policy)}; on the "
+        f"training questions {tuned.chosen.quality:.0%} right for {tuned.saving or 0:.0%} less money"
     )
-    return Fitted(folder=folder, accept=dict.fromkeys(models, strongest), told=told)
+    return Fitted(folder=folder, policy=policy, told=told)

@@ -6,7 +6,7 @@ are decided by the templates' own answers, so no label is bought or guessed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,12 +29,12 @@ class Fitted(NamedTuple):
 
     Attributes:
         folder: Where it was saved.
-        accept: Threshold by model, in [0, 1].
+        policy: File of the policy that was tuned for it.
         told: What the training printed, as lines.
     """
 
     folder: Path
-    accept: Mapping[str, float]
+    policy: Path
     told: Sequence[str]
 
 

@@ -86,7 +86,7 @@ async def run_demo(
                 console.print(part, highlight=False)
             if train is not None:
                 fitted = await _learn(console, folder, there, servers, lessons, train)
-                yaml = ladder_yaml(there, servers, accept=fitted.accept, scorer=fitted.folder)
+                yaml = ladder_yaml(there, servers, scorer=fitted.folder, policy=fitted.policy)
                 again = await _ask_all(console, folder, yaml, there, servers, questions, quiet=True)
                 console.print(before_and_after(asked, again), highlight=False)
             if keep:
@@ -105,6 +105,7 @@ def ladder_yaml(
     *,
     accept: Mapping[str, float] = ACCEPT,
     scorer: Path | None = None,
+    policy: Path | None = None,
     log: Path | None = None,
 ) -> str:
     """Return the ladder file for running servers, cheapest first.
@@ -112,8 +113,9 @@ def ladder_yaml(
     Args:
         models: The rungs.
         servers: Their servers.
-        accept: Threshold by model, in [0, 1]; the last rung needs none.
+        accept: Threshold by model, in [0, 1]; the last rung needs none, nor any with a policy.
         scorer: Folder of a trained scorer, or None for untrained confidence.
+        policy: File of a tuned policy, or None for the thresholds.
         log: Folder of a decision log with text, or None for no log.
     """
     providers = [
@@ -122,7 +124,7 @@ def ladder_yaml(
     ]
     rungs = [
         f"  - {{model: {json.dumps(model.name)}, provider: {_key(model)}, "
-        f"{'' if model is models[-1] else f'accept: {accept[model.name]:.3f}, '}"
+        f"{'' if policy or model is models[-1] else f'accept: {accept[model.name]:.3f}, '}"
         f"max_tokens: {MAX_TOKENS}, "
         f"price: {{input: {model.usd_per_million}, output: {model.usd_per_million}}}}}"
         for model in models
@@ -139,6 +141,7 @@ def ladder_yaml(
             "scorer: {kind: logprob, measure: mean}"
             if scorer is None
             else f"scorer: {{kind: trained, path: {json.dumps(str(scorer))}}}",
+            *([] if policy is None else [f"policy: {json.dumps(str(policy))}"]),
             *([] if log is None else [f"log: {{path: {json.dumps(str(log))}, text: true}}"]),
             "",
         ]
