@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import math
 import os
 import random
 import re
@@ -119,6 +120,8 @@ ASIDES = (
     "I think the last step is the one that counts here.",
     "Therefore the amount does not depend on the day of the week.",
 )
+MISJUDGED = 0.12
+"""Share of the answers whose score is wrong: what can be told from an answer has an end."""
 SKILL = (0.55, 0.7, 0.85, 0.93)
 
 
@@ -165,12 +168,15 @@ def to_tokens(text: str) -> list[str]:
 
 
 def sure(rng: random.Random, count: int, right: bool) -> tuple[list[float], list[list[float]]]:
-    """Return log-probabilities of tokens and of the five best alternatives, best first."""
-    doubt = 0.15 if right else 0.35
+    """Return log-probabilities of tokens and of the five best alternatives, best first.
+
+    Wrong answers are less sure on average, but one answer's doubt says little.
+    """
+    doubt = (0.2 if right else 0.3) * math.exp(rng.gauss(0.0, 0.6))
     chosen, top = [], []
     for _ in range(count):
-        logprob = -round(rng.expovariate(1 / doubt), 6)
-        others = sorted((-round(rng.expovariate(0.3) + 0.7, 6) for _ in range(4)), reverse=True)
+        logprob = -round(rng.expovariate(1 / doubt), 4)
+        others = sorted((-round(rng.expovariate(0.3) + 0.7, 4) for _ in range(4)), reverse=True)
         chosen.append(logprob)
         top.append(sorted((logprob, *others), reverse=True))
     return chosen, top
@@ -186,7 +192,7 @@ def made_log(count: int, models: int, seed: int = 0) -> list[TrafficRow]:
         responses = []
         for j in range(models):
             right = rng.random() < min(0.98, SKILL[j] + 0.3 * (0.5 - hard))
-            answer = solution(rng, numbers, right)
+            answer = solution(rng, numbers, right != (rng.random() < MISJUDGED))
             chosen, top = sure(rng, len(to_tokens(answer)), right)
             responses.append(
                 Response(
@@ -616,13 +622,17 @@ def batch(subject: Subject, count: int) -> dict[str, dict[str, float]]:
 # Training.
 
 
+BIG_TOKENS = 100
+"""Tokens of an answer of the big log: some 4 KB of log-probabilities."""
+
+
 def write_big_log(path: Path, rows: int, models: int) -> None:
     """Write a log of many rows: problems are new ones, answers' log-probabilities come again."""
     rng = random.Random(3)
     known = []
     for i in range(2_000):
         right = i % 2 == 0
-        chosen, top = sure(rng, 120, right)
+        chosen, top = sure(rng, BIG_TOKENS, right)
         known.append((msgspec.json.encode(chosen), msgspec.json.encode(top)))
     skill = np.linspace(0.4, 0.92, models).tolist()
     with path.open("wb") as file:
@@ -636,10 +646,10 @@ def write_big_log(path: Path, rows: int, models: int) -> None:
                 responses.append(
                     {
                         "model": f"m{j}",
-                        "text": solution(rng, numbers, right),
+                        "text": solution(rng, numbers, right != (rng.random() < MISJUDGED)),
                         "score": float(right),
                         "prompt_tokens": 90,
-                        "completion_tokens": 120,
+                        "completion_tokens": BIG_TOKENS,
                         "logprobs": msgspec.Raw(chosen),
                         "top_logprobs": msgspec.Raw(top),
                         "finish_reason": "stop",
@@ -730,7 +740,7 @@ def main() -> None:
     scale = SMOKE if args.smoke else FULL
     with tempfile.TemporaryDirectory() as folder:
         result = measure(scale, args.smoke, Path(folder))
-    if not args.smoke and not args.no_train:
+    if not args.no_train:
         result["training"] = training(scale.big_rows, scale.big_models)
         tell_training(result["training"])
     if not args.smoke:

@@ -16,10 +16,20 @@ import numpy as np
 
 from .boost_head import fit_boost, predict_boost
 from .calibrate import logit
+from .corpus import Corpus
 from .features import OWN_NAMES, PROMPT_NAMES
 from .labels import LabelSet, fit_labels
 from .linear_head import LinearHead, fit_linear
-from .text_head import TextAxes, TextHead, fit_axes, fit_text, fit_vocabulary
+from .text_head import (
+    AXES_TERMS,
+    TextAxes,
+    TextHead,
+    Vocabulary,
+    axes_of,
+    fit_axes,
+    fit_text,
+    fit_vocabulary,
+)
 
 __all__ = [
     "CORE",
@@ -128,6 +138,7 @@ class HeadSet:
         rows: np.ndarray,
         shared: dict[Any, Any] | None = None,
         wanted: Collection[str] = GROUPS,
+        corpus: Corpus | None = None,
     ) -> np.ndarray:
         """Return the log odds of each group of heads.
 
@@ -137,15 +148,18 @@ class HeadSet:
             shared: Keeps texts' matrices for other questions about the same rows with the same
                 answered models; None to keep nothing.
             wanted: Groups to compute.
+            corpus: Holds these rows' texts, counted; None to read them.
 
         Returns:
             Shape (n, len(GROUPS)); 0 for a group that was not fitted or is not wanted.
         """
         found: dict[str, list[np.ndarray]] = {group: [] for group in GROUPS}
+        shared = {} if shared is None else shared
         if "hand" in wanted:
             x = _hand(b, rows, self.answered, self.labels)
             found["hand"] += [logit(_predict(head, x)) for head in self.hand]
             if self.axes is not None and self.with_axes:
+                _prepare(self.axes.vocabulary, rows, "prompt", (), corpus, shared)
                 axes = self.axes.predict([b.prompts[i] for i in rows], shared)
                 x = np.hstack([x, axes])
                 found["hand"] += [logit(_predict(head, x)) for head in self.with_axes]
@@ -159,6 +173,7 @@ class HeadSet:
             found["signal"].append(logit(self.signal.predict(x)))
         for kind, text_head in self.text:
             if text_group(kind) in wanted:
+                _prepare(text_head.vocabulary, rows, kind, self.answered, corpus, shared)
                 texts = texts_of(b, rows, kind, self.answered, self.labels)
                 p = np.clip(text_head.predict(texts, shared)[:, 0], *TEXT_RANGE)
                 found[text_group(kind)].append(logit(p))
@@ -209,6 +224,7 @@ def fit_heads(
     text: bool = True,
     boost: bool = True,
     shared: dict[Any, Any] | None = None,
+    corpus: Corpus | None = None,
 ) -> HeadSet:
     """Fit all heads for P(target right | prompt, answers of ``answered``).
 
@@ -226,6 +242,7 @@ def fit_heads(
         boost: Whether there are GBDTs.
         shared: Keeps vocabularies, axes and the matrices of texts, which do not depend on the
             target, for other questions about the same rows; None to keep nothing.
+        corpus: Holds these rows' texts, counted; None to read them.
     """
     if len(rows) > MAX_ROWS:
         rows = np.sort(np.random.default_rng(seed).permutation(rows)[:MAX_ROWS])
@@ -238,7 +255,7 @@ def fit_heads(
     prompts = [b.prompts[i] for i in rows]
     if "axes" not in shared:
         enough = text and n >= _FEW_AXES
-        shared["axes"] = fit_axes(prompts, AXES, seed=seed) if enough else None
+        shared["axes"] = _fit_axes(prompts, rows, corpus, shared, seed) if enough else None
     axes: TextAxes | None = shared["axes"]
     x = _hand(b, rows, answered, labels)
     hand: list[Model] = []
@@ -271,7 +288,7 @@ def fit_heads(
         pooled=tuple(pooled),
         signal=signal,
         strength=strength,
-        text=_fit_texts(b, rows, y, answered, labels, readable, shared)
+        text=_fit_texts(b, rows, y, answered, labels, readable, shared, corpus)
         if text and n >= _FEW_LINEAR
         else (),
     )
@@ -320,6 +337,7 @@ def _fit_texts(
     labels: tuple[LabelSet, ...],
     readable: bool,
     shared: dict[Any, Any],
+    corpus: Corpus | None,
 ) -> tuple[tuple[str, TextHead], ...]:
     """Fit a ridge head a kind of text."""
     kinds = ["prompt", "chars"]
@@ -331,12 +349,49 @@ def _fit_texts(
     heads = []
     for kind in kinds:
         key = (kind, answered[:1] if kind in ("both", "cross") else ())
-        if key not in shared:
+        if key not in shared and corpus is not None and kind in COUNTED:
+            counts, places = corpus.counts(*key), corpus.places(rows)
+            vocabulary = counts.vocabulary(places)
+            shared[key] = vocabulary, counts.matrix(places, vocabulary)
+        elif key not in shared:
             texts = texts_of(b, rows, kind, answered, labels)
             vocabulary = fit_vocabulary(texts, chars=kind == "chars")
             shared[key] = vocabulary, vocabulary.transform(texts)
         heads.append((kind, fit_text((), y[:, None], l2=l2, fitted=shared[key])))
     return tuple(heads)
+
+
+COUNTED = ("prompt", "chars", "both")
+"""Kinds of text that are the same in every fold."""
+
+
+def _fit_axes(
+    prompts: list[str],
+    rows: np.ndarray,
+    corpus: Corpus | None,
+    shared: dict[Any, Any],
+    seed: int,
+) -> TextAxes | None:
+    if corpus is None:
+        return fit_axes(prompts, AXES, seed=seed)
+    counts, places = corpus.counts("prompt", ()), corpus.places(rows)
+    vocabulary = counts.vocabulary(places, **AXES_TERMS)
+    matrix = shared[id(vocabulary)] = counts.matrix(places, vocabulary)
+    return axes_of(vocabulary, matrix, AXES, seed=seed)
+
+
+def _prepare(
+    vocabulary: Vocabulary,
+    rows: np.ndarray,
+    kind: str,
+    answered: tuple[int, ...],
+    corpus: Corpus | None,
+    shared: dict[Any, Any],
+) -> None:
+    """Put the matrix of some texts where heads look for it, if they have been counted."""
+    if corpus is not None and kind in COUNTED and id(vocabulary) not in shared:
+        of = answered[:1] if kind == "both" else ()
+        shared[id(vocabulary)] = corpus.read(rows, kind, of, vocabulary)
 
 
 SIGNAL_COLUMNS = [OWN_NAMES.index(name) for name in SIGNALS]

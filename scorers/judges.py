@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .corpus import Corpus
 from .folds import fold_ids, prompt_groups
 from .heads import GROUPS, MAX_ROWS, Blocks, HeadSet, fit_heads
 from .stack import Stack, fit_stack
@@ -99,6 +100,7 @@ def out_of_fold(
     seed: int,
     text: bool = True,
     told: Callable[[], None] | None = None,
+    corpus: Corpus | None = None,
 ) -> list[np.ndarray]:
     """Return per question the log odds of each row's groups by heads that have not seen the row.
 
@@ -110,6 +112,7 @@ def out_of_fold(
         seed: Of every sample.
         text: Whether there are text heads.
         told: Called after each question of each fold.
+        corpus: Holds the rows' texts, counted; None to read them.
 
     Returns:
         One array a question, shape (n, len(GROUPS)).
@@ -121,9 +124,16 @@ def out_of_fold(
         matrices: dict[Any, Any] = {}
         for i, (answered, target) in enumerate(questions):
             heads = fit_heads(
-                b, rows[fitted_on], answered, target, seed=seed, text=text, shared=shared
+                b,
+                rows[fitted_on],
+                answered,
+                target,
+                seed=seed,
+                text=text,
+                shared=shared,
+                corpus=corpus,
             )
-            out[i][held] = heads.groups(b, rows[held], matrices)
+            out[i][held] = heads.groups(b, rows[held], matrices, corpus=corpus)
             if told is not None:
                 told()
     return out
@@ -138,6 +148,7 @@ def fit_judges(
     text: bool = True,
     folds: np.ndarray | None = None,
     progress: Callable[[float], None] | None = None,
+    corpus: Corpus | None = None,
 ) -> list[Judge]:
     """Fit several questions: heads on all rows, stack and calibration on out-of-fold scores.
 
@@ -154,6 +165,7 @@ def fit_judges(
         text: Whether there are text heads.
         folds: Fold number of each row, shape (n,); None: `fold_count` of them by prompt.
         progress: Told the share of the work done, in [0, 1].
+        corpus: Holds the rows' texts, counted, for other fits on them too; None to read them.
     """
     if len(rows) > MAX_ROWS:
         drawn = np.sort(np.random.default_rng(seed).permutation(len(rows))[:MAX_ROWS])
@@ -172,14 +184,18 @@ def fit_judges(
         if progress is not None:
             progress(next(steps) / total)
 
-    scores = out_of_fold(b, used, questions, used_folds, seed=seed, text=text, told=told)
+    scores = out_of_fold(
+        b, used, questions, used_folds, seed=seed, text=text, told=told, corpus=corpus
+    )
     others = np.setdiff1d(np.arange(len(rows)), drawn, assume_unique=True)
     shared: dict[Any, Any] = {}
     matrices: dict[tuple[int, ...], dict[Any, Any]] = {}
     judges = []
     for (answered, target), z in zip(questions, scores, strict=True):
         stack, known = fit_stack(z, b.score[used, target], GROUPS, used_folds)
-        heads = fit_heads(b, used, answered, target, seed=seed, text=text, shared=shared)
+        heads = fit_heads(
+            b, used, answered, target, seed=seed, text=text, shared=shared, corpus=corpus
+        )
         judge = Judge(heads=heads, stack=stack, oof=known)
         if len(others):
             oof = np.empty(len(rows))

@@ -19,10 +19,11 @@ from cascade.errors import ScorerError
 from .batch import Batch
 from .calibrate import Calibration, fit_calibration
 from .compiled import Compiled
+from .corpus import Corpus
 from .dataset import Dataset, TrainingFailed
 from .evaluate import hull_value
 from .folds import fold_ids, prompt_groups
-from .heads import Blocks
+from .heads import Blocks, texts_of
 from .judges import FEW_ROWS, FOLDS, FOLDS_FEW, Judge, Question, fit_judges, gain_trust
 from .states import StateInputs, StateModel, fit_states, standing
 
@@ -262,13 +263,14 @@ def fit_ladder(
     if len(models) <= PAIR:
         helpful = donors(dataset.models, dataset.score[rows], models)
         b = dataset.only([*models, *helpful]).blocks
+    corpus = Corpus(rows, lambda some, kind, answered: texts_of(b, some, kind, answered, ()))
     members, qs, raws = [], [], []
     # One thread: BLAS loses more to its threads on matrices of this size than it gains, and sums
     # in one order give the same bytes on every run.
     with threadpool_limits(limits=1):
         for k in range(seeds):
             steps = _Steps(progress, k / seeds, 1.0 / seeds)
-            member, q, raw = _fit_member(b, rows, readable, groups, seed * seeds + k, steps)
+            member, q, raw = _fit_member(b, rows, readable, groups, seed * seeds + k, steps, corpus)
             members.append(member)
             qs.append(q)
             raws.append(raw)
@@ -358,13 +360,14 @@ def _fit_member(
     groups: np.ndarray,
     seed: int,
     steps: _Steps,
+    corpus: Corpus,
 ) -> tuple[Member, np.ndarray, np.ndarray]:
     m = len(readable)
     few = FOLDS_FEW if m <= PAIR else FOLDS_STATES_FEW
     folds = fold_ids(groups, FOLDS if len(rows) >= FEW_ROWS else few, seed)
     if m <= PAIR or not any(readable):
-        return _fit_pairwise(b, rows, readable, folds, seed, steps)
-    return _fit_states(b, rows, readable, folds, seed, steps)
+        return _fit_pairwise(b, rows, readable, folds, seed, steps, corpus)
+    return _fit_states(b, rows, readable, folds, seed, steps, corpus)
 
 
 def _fit_pairwise(
@@ -374,6 +377,7 @@ def _fit_pairwise(
     folds: np.ndarray,
     seed: int,
     steps: _Steps,
+    corpus: Corpus,
 ) -> tuple[Member, np.ndarray, np.ndarray]:
     """One judge for every target and every set of readable answers."""
     m = len(readable)
@@ -385,7 +389,7 @@ def _fit_pairwise(
         some = [answered for answered in sets if (len(answered) < 2) == text]
         questions = [(answered, j) for answered in some for j in range(m)]
         if questions:
-            found |= _asked(b, rows, questions, seed, folds, steps, len(some), text=text)
+            found |= _asked(b, rows, questions, seed, folds, steps, len(some), corpus, text=text)
     judges = {(j, *answered): found[j, *answered] for answered in sets for j in range(m)}
     q = np.empty((1 << m, len(rows), m))
     raw = np.empty((len(rows), m))
@@ -406,6 +410,7 @@ def _fit_states(
     folds: np.ndarray,
     seed: int,
     steps: _Steps,
+    corpus: Corpus,
 ) -> tuple[Member, np.ndarray, np.ndarray]:
     """Judges of the prompt and of each own answer, and a learner over states on their scores."""
     n, m = len(rows), len(readable)
@@ -413,7 +418,7 @@ def _fit_states(
     steps.total = first + m
     questions: list[Question] = [((), j) for j in range(m)]
     questions += [((j,), j) for j in range(m) if readable[j]]
-    judges = _asked(b, rows, questions, seed, folds, steps, first)
+    judges = _asked(b, rows, questions, seed, folds, steps, first, corpus)
     before = np.stack([judges[j,].oof for j in range(m)], axis=1)
     after = np.full((n, m), np.nan)
     for j in range(m):
@@ -448,6 +453,7 @@ def _asked(
     folds: np.ndarray,
     steps: _Steps,
     worth: int,
+    corpus: Corpus,
     *,
     text: bool = True,
 ) -> dict[tuple[int, ...], Judge]:
@@ -456,7 +462,9 @@ def _asked(
     def told(share: float) -> None:
         steps.at(share * worth, "judges")
 
-    fitted = fit_judges(b, rows, questions, seed=seed, text=text, folds=folds, progress=told)
+    fitted = fit_judges(
+        b, rows, questions, seed=seed, text=text, folds=folds, progress=told, corpus=corpus
+    )
     steps.done += worth
     return {(j, *known): judge for (known, j), judge in zip(questions, fitted, strict=True)}
 

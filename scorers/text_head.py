@@ -17,15 +17,19 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, cg
 
 __all__ = [
+    "AXES_TERMS",
     "TextAxes",
     "TextHead",
     "Vocabulary",
+    "axes_of",
     "fit_axes",
     "fit_text",
     "fit_vocabulary",
     "grams_of",
+    "idf_of",
     "ridge",
     "terms",
+    "weigh",
     "words_of",
 ]
 
@@ -82,7 +86,7 @@ class Vocabulary:
             at = np.fromiter(counts.keys(), np.int32, len(counts))
             times = np.fromiter(counts.values(), np.float64, len(counts))
             columns.append(at)
-            values.append(_weigh(times, self.idf[at]))
+            values.append(weigh(times, self.idf[at]))
             starts.append(starts[-1] + len(at))
         shape = (len(texts), len(self.index))
         if not texts:
@@ -105,8 +109,8 @@ class Vocabulary:
         return found
 
 
-def _weigh(times: np.ndarray, idf: np.ndarray) -> np.ndarray:
-    """Return (1 + log times) * idf, of length 1."""
+def weigh(times: np.ndarray, idf: np.ndarray) -> np.ndarray:
+    """Return (1 + log times) * idf, of length 1. Shape as both."""
     value = (1.0 + np.log(times)) * idf
     length = np.sqrt((value * value).sum())
     return np.asarray(value / length if length > 0 else value)
@@ -143,8 +147,13 @@ def fit_vocabulary(
     kept = [(count, term) for term, count in frequency.items() if min_df <= count <= most]
     kept = sorted(kept, key=lambda pair: (-pair[0], pair[1]))[:max_terms]
     counts = np.array([count for count, _ in kept], dtype=np.float64)
-    idf = np.log((1.0 + n) / (1.0 + counts)) + 1.0
-    return Vocabulary(index={term: i for i, (_, term) in enumerate(kept)}, idf=idf, chars=chars)
+    index = {term: i for i, (_, term) in enumerate(kept)}
+    return Vocabulary(index=index, idf=idf_of(counts, n), chars=chars)
+
+
+def idf_of(counts: np.ndarray, n: int) -> np.ndarray:
+    """Return the inverse document frequency of terms that stand in so many of ``n`` texts."""
+    return np.asarray(np.log((1.0 + n) / (1.0 + counts)) + 1.0)
 
 
 def _matrix(
@@ -177,18 +186,24 @@ class TextAxes:
         return np.asarray(_matrix(self.vocabulary, texts, shared) @ self.axes)
 
 
-def fit_axes(
-    texts: Sequence[str], d: int = 24, *, seed: int = 0, max_terms: int = 20_000
-) -> TextAxes | None:
-    """Fit ``d`` axes by randomised SVD; None when there are too few texts or terms for them.
+AXES_TERMS: dict[str, Any] = {"min_df": 3, "max_terms": 20_000, "max_share": 0.7}
+"""Which terms axes are fitted on; see `fit_vocabulary`."""
+
+
+def fit_axes(texts: Sequence[str], d: int = 24, *, seed: int = 0) -> TextAxes | None:
+    """Fit ``d`` axes; None when there are too few texts or terms for them."""
+    vocabulary = fit_vocabulary(texts, **AXES_TERMS)
+    return axes_of(vocabulary, vocabulary.transform(texts), d, seed=seed)
+
+
+def axes_of(vocabulary: Vocabulary, x: sparse.csr_matrix, d: int, *, seed: int) -> TextAxes | None:
+    """Fit axes on a matrix by randomised SVD; None when it has too few rows or terms for them.
 
     Source: Halko, Martinsson and Tropp 2011, algorithm 4.4 (subspace iteration, three rounds).
     """
-    vocabulary = fit_vocabulary(texts, min_df=3, max_terms=max_terms, max_share=0.7)
-    d = min(d, len(texts) // 10, len(vocabulary.index) // 4)
+    d = min(d, x.shape[0] // 10, len(vocabulary.index) // 4)
     if d < 2:
         return None
-    x = vocabulary.transform(texts)
     rng = np.random.default_rng(seed)
     q = x @ rng.standard_normal((x.shape[1], d + 8))
     for _ in range(3):
