@@ -72,7 +72,7 @@ class TrafficLog:
         self.rows = 0
         self.skipped.clear()
         self.first_skipped.clear()
-        everywhere: set[tuple[str, int]] = set()
+        everywhere: set[tuple[str, str, int]] = set()
         for path in self.files():
             seen: set[str] = set()
             source = self._decisions(path) if is_decision_log(path) else _traffic(path)
@@ -81,14 +81,14 @@ class TrafficLog:
                 if row.id and row.id in seen:
                     problems.append(f"id {row.id!r} twice")
                 # Ids may repeat from file to file, but not with the same prompt: a log named twice.
-                elif row.id and (row.id, hash(row.prompt)) in everywhere:
+                elif row.id and (row.id, row.split, hash(row.prompt)) in everywhere:
                     problems.append(f"row {row.id!r} stands in another file too")
                 if problems:
                     self._skip(path, number, problems)
                     continue
                 if row.id:
                     seen.add(row.id)
-                    everywhere.add((row.id, hash(row.prompt)))
+                    everywhere.add((row.id, row.split, hash(row.prompt)))
                 self.rows += 1
                 yield row
 
