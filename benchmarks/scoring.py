@@ -49,6 +49,7 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from benchmarks._shared import DATA, OUT, write_result  # noqa: E402
+from cascade.errors import ScorerError  # noqa: E402
 from cascade.records import Response, TrafficRow  # noqa: E402
 from cascade.traffic_log import TrafficLog  # noqa: E402
 from cascade.types import Answer, Attempt, Message, Request  # noqa: E402
@@ -298,14 +299,21 @@ def subjects(scale: Scale, smoke: bool, folder: Path) -> Iterator[Subject]:
         )
     for name in () if smoke or not DATA.is_dir() else SHARED:
         log = DATA / f"{name}.jsonl.gz"
-        kept = OUT / "scorers" / name
-        if not (kept / "manifest.json").exists():
-            train_by_command(log, kept, "--prices", str(DATA / "prices.json"))
-        artifact = load(kept)
+        artifact = of_shared_log(name, log)
         rows = [row for row in TrafficLog(paths=[log]) if row.split == "test"]
         asked = ask_about(rows, artifact.models, scale.answers)
         count = len(artifact.models)
         yield Subject(name=f"{name}, {count} models", artifact=artifact, asked=asked, rows=rows)
+
+
+def of_shared_log(name: str, log: Path) -> Artifact:
+    """Return a shared log's scorer; it is kept, and trained anew if this code cannot read it."""
+    kept = OUT / "scorers" / name
+    try:
+        return load(kept)
+    except ScorerError:
+        train_by_command(log, kept, "--prices", str(DATA / "prices.json"))
+        return load(kept)
 
 
 def train_by_command(log: Path, folder: Path, *options: str) -> str:
