@@ -23,7 +23,11 @@
             ├── RequestRefused    another 4xx: the upstream will not take the request
             ├── ContextTooLong    the prompt does not fit the model's window
             ├── ContentRefused    a content policy of the provider
-            └── NotRecorded       a recorded provider has no answer to this prompt
+            ├── NotRecorded       a recorded provider has no answer to this prompt
+            └── NotCalled         the call was not made, to spare an upstream or a limit
+                ├── CircuitOpen   its breaker is open: it has failed too often just now
+                ├── CoolingDown   it asked for a pause that is not over yet
+                └── LimitReached  a limit of ours on calls or tokens leaves no room in time
 
 Whether a call may be repeated is a property of the class (`retryable`), decided here and nowhere else.
 Messages name what was given, what is allowed and where; they never hold prompts, answers or keys
@@ -37,21 +41,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from .types import Attempt
+    from .types import Attempt, Try
 
 __all__ = [
     "AllRungsFailed",
     "BadResponse",
     "BudgetExceeded",
     "CascadeError",
+    "CircuitOpen",
     "ConfigError",
     "ConnectFailed",
     "ContentRefused",
     "ContextTooLong",
+    "CoolingDown",
     "DeadlineExceeded",
     "EngineClosed",
     "LadderError",
+    "LimitReached",
     "LogError",
+    "NotCalled",
     "NotRecorded",
     "Problem",
     "ProviderError",
@@ -162,7 +170,10 @@ class ProviderError(RunError):
         body: What the provider sent, cut to 2,000 characters, or None. It may quote the prompt:
             it is never part of `str`, `repr` or a log record.
         sent: False when the request is known not to have left: nothing can have been billed.
+        tries: The requests made before it for the same attempt, oldest first.
     """
+
+    tries: tuple[Try, ...] = ()
 
     def __init__(
         self,
@@ -196,7 +207,7 @@ def _rebuild(kind: type[ProviderError], message: str, fields: dict[str, Any]) ->
     return error
 
 
-_OF_THE_ASK = ("ask_id", "attempts", "cost_usd")
+_OF_THE_ASK = ("ask_id", "attempts", "cost_usd", "tries")
 
 
 class ConnectFailed(ProviderError):
@@ -247,6 +258,37 @@ class ContentRefused(RequestRefused):
 
 class NotRecorded(ProviderError):
     """The traffic log behind a recorded provider holds no answer of this model to this prompt."""
+
+
+class NotCalled(ProviderError):
+    """No request was sent, to spare an upstream or a limit; `retry_after_s` says when one may be."""
+
+    def __init__(
+        self, message: str, *, provider: str, model: str, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(
+            message, provider=provider, model=model, retry_after_s=retry_after_s, sent=False
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        rebuild, (kind, message, fields) = super().__reduce__()
+        return (rebuild, (kind, message, {k: v for k, v in fields.items() if k not in _NO_ANSWER}))
+
+
+_NO_ANSWER = ("status", "body", "sent")
+"""What an error without a request cannot hold."""
+
+
+class CircuitOpen(NotCalled):
+    """The deployment has failed too often just now; its breaker lets no call through."""
+
+
+class CoolingDown(NotCalled):
+    """The deployment asked for a pause (`Retry-After`, rate-limit headers) that is not over yet."""
+
+
+class LimitReached(NotCalled):
+    """A limit of ours on calls or tokens leaves no room within the time or the queue."""
 
 
 class AllRungsFailed(ExceptionGroup[CascadeError], RunError):

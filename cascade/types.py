@@ -16,6 +16,7 @@ from .errors import CascadeError
 __all__ = [
     "Answer",
     "Attempt",
+    "CallContext",
     "Demand",
     "Message",
     "ModelCall",
@@ -23,6 +24,7 @@ __all__ = [
     "Result",
     "Score",
     "TokenLogprobs",
+    "Try",
     "Usage",
     "Verdict",
 ]
@@ -103,6 +105,26 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     deadline_s: float | None = None
 
 
+class CallContext(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose call it is and how long it may take: for what stands before a client, never sent.
+
+    Attributes:
+        deadline: Reading of the engine's monotonic clock at which the ask ends; None: no end is set.
+        tenant: Whose ask it is, or None.
+        session: The conversation it belongs to, or None; equal ones go to the same deployment where
+            that is wished for.
+        idempotent: Whether the call may be made twice at once (hedged).
+    """
+
+    deadline: float | None = None
+    tenant: str | None = None
+    session: str | None = None
+    idempotent: bool = True
+
+
+_NO_CONTEXT = CallContext()
+
+
 class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
     """One call as a client performs it.
 
@@ -113,6 +135,7 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
         logprobs: Whether token log-probabilities are wanted.
         top_logprobs: Alternatives wanted per token, >= 0.
         extra: The rung's extra request fields; the request's own fields win over them.
+        context: Whose call it is and how long it may take.
     """
 
     model: str
@@ -121,6 +144,7 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
     logprobs: bool = True
     top_logprobs: int = 5
     extra: Mapping[str, Any] = {}
+    context: CallContext = _NO_CONTEXT
 
     def __repr__(self) -> str:
         return f"<ModelCall to {self.model}: {self.request!r}>"
@@ -162,6 +186,25 @@ class TokenLogprobs(msgspec.Struct, frozen=True, kw_only=True):
         return f"<TokenLogprobs of {len(self.logprobs)} tokens>"
 
 
+class Try(msgspec.Struct, frozen=True, kw_only=True):
+    """One request of several that a single attempt took: a repeated or a hedged one.
+
+    Attributes:
+        deployment: Name of the provider that was asked.
+        error: Why nothing was had from it; None for a hedged one that was merely too late.
+        latency_s: Wall seconds it took, waiting for its turn included.
+        cost_usd: What it cost, US dollars; None if unknown.
+        estimated: Whether `cost_usd` is what it may have cost at most: it was cancelled, and nobody
+            says how far it had come.
+    """
+
+    deployment: str
+    error: CascadeError | None
+    latency_s: float
+    cost_usd: float | None
+    estimated: bool = False
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What one model answered to one call.
 
@@ -176,6 +219,10 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         cost_usd: What the source says was paid, or None: then usage and prices decide.
         p_true: The model's own probability of being right where a log holds it, in [0, 1].
         raw: The provider's body as received, or None.
+        deployment: Name of the provider that answered, where several serve the rung; else None.
+        tries: The other requests that were made for it, oldest first.
+        pause_s: Seconds for which the provider wants no further request, by its rate-limit headers;
+            None when it did not say.
     """
 
     text: str | None
@@ -188,6 +235,9 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: float | None = None
     p_true: float | None = None
     raw: bytes | None = None
+    deployment: str | None = None
+    tries: tuple[Try, ...] = ()
+    pause_s: float | None = None
 
     def __repr__(self) -> str:
         return (
