@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .errors import CascadeError, DeadlineExceeded, NotRecorded, ProviderError
+from .errors import CascadeError, DeadlineExceeded, EngineClosed, NotRecorded, ProviderError
 from .ladder import Rung
 from .pricing import add_costs
-from .types import Attempt
+from .types import Attempt, Demand
 
-__all__ = ["cost_of_failure", "refusal_to_spend", "spent_usd"]
+__all__ = ["cost_of_failure", "refusal_to_spend", "spent_usd", "tokens_used"]
 
 
 def cost_of_failure(error: CascadeError) -> float | None:
@@ -20,7 +20,7 @@ def cost_of_failure(error: CascadeError) -> float | None:
     have been served, and nobody says what for.
     """
     if not isinstance(error, ProviderError) or isinstance(error, NotRecorded):
-        return None if isinstance(error, DeadlineExceeded) else 0.0
+        return None if isinstance(error, (DeadlineExceeded, EngineClosed)) else 0.0
     refused = error.status is not None and not 200 <= error.status < 300
     return 0.0 if refused or not error.sent else None
 
@@ -37,16 +37,27 @@ def spent_usd(attempts: Sequence[Attempt]) -> float | None:
     return total
 
 
-def refusal_to_spend(
-    rung: Rung, attempts: Sequence[Attempt], max_cost_usd: float | None
-) -> str | None:
-    """Return why `rung` must not be called under `max_cost_usd`, or None when it may.
+def tokens_used(attempts: Sequence[Attempt]) -> int:
+    """Return the tokens the attempts are known to have used, prompts and answers together."""
+    answers = [attempt.answer for attempt in attempts if attempt.answer is not None]
+    return sum(
+        (answer.usage.prompt_tokens or 0) + (answer.usage.completion_tokens or 0)
+        for answer in answers
+    )
+
+
+def refusal_to_spend(rung: Rung, attempts: Sequence[Attempt], demand: Demand) -> str | None:
+    """Return why `rung` must not be called within what the ask may use, or None when it may.
 
     A call is refused when it is known to pass the limit: the money is spent already, or the prompt
     alone would cost more than what is left (counted with the tokens an earlier rung reported, since
     nothing else is known before the call). A rung or an attempt without a price is refused too:
-    nobody could say whether the limit holds.
+    nobody could say whether the limit holds. Tokens are counted as the providers reported them.
     """
+    most = demand.max_total_tokens
+    if most is not None and attempts and (used := tokens_used(attempts)) >= most:
+        return f"max_total_tokens {most:,} is used ({used:,} tokens)"
+    max_cost_usd = demand.max_cost_usd
     if max_cost_usd is None:
         return None
     spent = spent_usd(attempts)

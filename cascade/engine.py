@@ -6,9 +6,9 @@ independent; nothing about one is kept on the engine.
 
 from __future__ import annotations
 
-import logging
+import math
 import uuid
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -17,37 +17,27 @@ from typing import Any, Self
 import anyio
 import anyio.to_thread
 
-from .budget import cost_of_failure
 from .clock import SystemClock
-from .errors import (
-    CascadeError,
-    ConfigError,
-    DeadlineExceeded,
-    EngineClosed,
-    LadderError,
-    Problem,
-    RunError,
-)
+from .driver import Ask, Driver
+from .errors import ConfigError, EngineClosed, LadderError, Problem
 from .fingerprint import request_digest
-from .intake import Prompt, check_labels, make_demand, make_request
+from .intake import Prompt, check_labels, make_context, make_demand, make_request
 from .ladder import Ladder
 from .policy import Policy, Thresholds
 from .ports import Client, Clock, Observer, Scorer, Sink
-from .records import Outcome as RecordOutcome
-from .records import decision_record
+from .recording import Recorder
 from .rules import BUILT_IN_GATES, Gate
-from .types import Answer, Attempt, Demand, Request, Result, Score
-from .walk import Answered, Call, Effect, Ending, Failed, Keep, OnAllRejected, Outcome, Plan, walk
+from .types import Result
+from .walk import Keep, OnAllRejected, Plan, walk
 
 __all__ = ["Cascade"]
 
-_log = logging.getLogger("cascade")
+GRACE_S = 10.0
+"""Seconds that closing lets asks in flight finish by themselves."""
 
 CLOSING_S = 5.0
-"""Seconds that closing waits for asks in flight to end once their connections are closed."""
+"""Seconds that closing then waits for the asks it has cut to end."""
 _CLOSING_POLL_S = 0.002
-
-_UNSCORED = Score(confidence=None, why_unknown="no scorer")
 
 
 class Cascade:
@@ -71,11 +61,15 @@ class Cascade:
         sink: Takes decision records; None: no log.
         log_text: Whether records keep prompts and answers.
         observers: Told of every decision record.
+        deadline_s: Seconds an ask may take that names no deadline of its own; None: as long as the
+            providers' timeouts let it.
+        grace_s: Seconds that closing lets asks in flight finish before they are cut.
         clock: Time source.
         new_id: Makes the id of an ask.
 
     Raises:
         LadderError: A rung names a provider without a client.
+        ConfigError: `deadline_s` or `grace_s` is not a time.
     """
 
     def __init__(
@@ -91,6 +85,8 @@ class Cascade:
         sink: Sink | None = None,
         log_text: bool = False,
         observers: Sequence[Observer] = (),
+        deadline_s: float | None = None,
+        grace_s: float = GRACE_S,
         clock: Clock | None = None,
         new_id: Callable[[], str] | None = None,
     ) -> None:
@@ -106,9 +102,9 @@ class Cascade:
         if missing:
             raise LadderError(missing)
         self.ladder = ladder
+        self._deadline_s = _time("deadline_s", deadline_s, least=1e-9)
+        self._grace_s = _time("grace_s", grace_s, least=0.0) or 0.0
         self._clients = dict(clients)
-        self._rung_clients = [clients[rung.provider] for rung in ladder.rungs]
-        self._scorer = scorer
         self._plan = Plan(
             ladder=ladder,
             policy=policy or Thresholds(),
@@ -119,17 +115,20 @@ class Cascade:
             keep=keep,
         )
         self._sink = sink
-        self._log_text = log_text
-        self._observers = tuple(observers)
         self._clock = clock or SystemClock()
         self._new_id = new_id or _new_id
+        rung_clients = [clients[rung.provider] for rung in ladder.rungs]
+        self._driver = Driver(ladder, rung_clients, scorer, self._clock)
+        self._recorder = Recorder(
+            ladder,
+            None if scorer is None else scorer.version,
+            sink,
+            text=log_text,
+            observers=observers,
+            clock=self._clock,
+        )
         self._open = False
         self._in_flight = 0
-        self._ladder_record = {
-            "name": ladder.name,
-            "version": ladder.version,
-            "metadata": dict(ladder.metadata),
-        }
 
     @classmethod
     def from_yaml(cls, path: str | Path, **overrides: Any) -> Cascade:
@@ -150,6 +149,7 @@ class Cascade:
     async def __aenter__(self) -> Self:
         if self._sink is not None:
             self._sink.start()
+        self._driver.open()
         self._open = True
         return self
 
@@ -159,23 +159,31 @@ class Cascade:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self.aclose()
+        # Whoever leaves with an error waits for nobody.
+        await self.aclose(grace_s=None if kind is None else 0.0)
 
-    async def aclose(self) -> None:
-        """Stop taking asks, close the clients, and write all records to disk.
+    async def aclose(self, *, grace_s: float | None = None) -> None:
+        """Stop taking asks, let those in flight finish, close the clients, write all records to disk.
 
-        Asks still in flight lose their connections and end with an error of their own.
+        Args:
+            grace_s: Seconds to wait for asks in flight; None: the engine's own. Those that are not
+                done by then are cut: their calls are cancelled, each ends with the best answer it
+                has or with `EngineClosed`, and its record says ``cut``.
         """
         self._open = False
         with anyio.CancelScope(shield=True):
+            await self._wait_for_asks(self._grace_s if grace_s is None else grace_s)
+            self._driver.cut()
             for client in self._clients.values():
                 await client.aclose()
-            # Their connections are gone, so what is in flight ends now; its records are still taken.
-            with anyio.move_on_after(CLOSING_S):
-                while self._in_flight:  # noqa: ASYNC110 - an event would cost every ask
-                    await anyio.sleep(_CLOSING_POLL_S)
+            await self._wait_for_asks(CLOSING_S)  # what was cut still has its records to write
             if self._sink is not None:
                 await anyio.to_thread.run_sync(self._sink.close)
+
+    async def _wait_for_asks(self, most_s: float) -> None:
+        with anyio.move_on_after(most_s):
+            while self._in_flight:  # noqa: ASYNC110 - an event would cost every ask
+                await anyio.sleep(_CLOSING_POLL_S)
 
     async def ask(
         self,
@@ -189,8 +197,11 @@ class Cascade:
         seed: int | None = None,
         metadata: Mapping[str, Any] | None = None,
         tenant: str | None = None,
+        session: str | None = None,
+        idempotent: bool = True,
         deadline_s: float | None = None,
         max_cost_usd: float | None = None,
+        max_total_tokens: int | None = None,
         min_confidence: float | None = None,
         policy: Policy | None = None,
         **extra: Any,
@@ -207,9 +218,13 @@ class Cascade:
             seed: Sampling seed.
             metadata: Written to the decision record, never sent to a provider.
             tenant: Whose ask this is; written to the decision record.
+            session: The conversation it belongs to; a pool that is sticky by session keeps it on one
+                deployment.
+            idempotent: False: never ask two models or deployments at once (hedging) for it.
             deadline_s: Seconds the whole ask may take; then the best answer so far is returned,
-                marked as degraded, or `DeadlineExceeded` is raised.
+                marked as degraded, or `DeadlineExceeded` is raised. None: the engine's own.
             max_cost_usd: No call is started that is known to pass this total, US dollars.
+            max_total_tokens: No call is started once this many tokens are used.
             min_confidence: Accept nothing less sure than this, in [0, 1].
             policy: Replaces the engine's policy for this ask.
             **extra: Any further field of the provider's API, passed on untouched.
@@ -236,25 +251,35 @@ class Cascade:
             extra=extra,
         )
         demand = make_demand(
-            min_confidence=min_confidence, max_cost_usd=max_cost_usd, deadline_s=deadline_s
+            min_confidence=min_confidence,
+            max_cost_usd=max_cost_usd,
+            max_total_tokens=max_total_tokens,
+            deadline_s=self._deadline_s if deadline_s is None else deadline_s,
         )
         plan = self._plan if policy is None else _with_policy(self._plan, policy)
-        ask = _Ask(
+        began_at = self._clock.monotonic()
+        ask = Ask(
             id=self._new_id(),
-            began_at=self._clock.monotonic(),
+            began_at=began_at,
             began_iso=self._clock.now_iso(),
             request=request,
             digest=request_digest(request),
-            tenant=tenant,
+            demand=demand,
+            context=make_context(
+                deadline=None if demand.deadline_s is None else began_at + demand.deadline_s,
+                tenant=tenant,
+                session=session,
+                idempotent=idempotent,
+            ),
             metadata=dict(metadata or {}),  # as it is now, not as it is when it is written
             policy=plan.policy.version,
         )
         self._in_flight += 1
         try:
-            ending = await self._drive(walk(plan, request, demand), request, demand, ask)
-            await self._record_ending(ask, ending)
+            ending = await self._driver.run(walk(plan, request, demand, ask.context), ask)
+            await self._recorder.record(ask, ending)
         except BaseException as exc:
-            self._record_lost(ask, exc)
+            self._recorder.record_lost(ask, exc)
             raise
         finally:
             self._in_flight -= 1
@@ -277,190 +302,9 @@ class Cascade:
             degraded=ending.degraded,
         )
 
-    async def _drive(
-        self,
-        steps: Generator[Effect, Outcome, Ending],
-        request: Request,
-        demand: Demand,
-        ask: _Ask,
-    ) -> Ending:
-        """Run the walk to its end: perform each effect, send back its outcome."""
-        try:
-            effect = next(steps)
-            while True:
-                ask.attempts = effect.attempts
-                outcome: Outcome
-                if isinstance(effect, Call):
-                    ask.calling = effect.rung
-                    outcome = await self._call(effect, demand, ask)
-                    ask.calling = None
-                else:
-                    outcome = await self._measure(request, effect.attempts, demand, ask)
-                effect = steps.send(outcome)
-        except StopIteration as end:
-            ending: Ending = end.value
-            return ending
-
-    async def _call(self, effect: Call, demand: Demand, ask: _Ask) -> Answered | Failed:
-        client = self._rung_clients[effect.rung]
-        started = self._clock.monotonic()
-        if not self._open:  # closed while this ask was running: open no new connection
-            return Failed(error=EngineClosed("the engine was closed"), latency_s=0.0, cost_usd=0.0)
-        try:
-            if demand.deadline_s is None:
-                answer: Answer = await client.complete(effect.call)
-            else:
-                left = ask.began_at + demand.deadline_s - started
-                with anyio.move_on_after(left) as scope:
-                    answer = await client.complete(effect.call)
-                if scope.cancelled_caught:
-                    return Failed(
-                        error=DeadlineExceeded(f"deadline_s {demand.deadline_s:g} ran out"),
-                        latency_s=self._clock.monotonic() - started,
-                        cost_usd=None,
-                    )
-        except CascadeError as exc:
-            # A client that cannot send this request (`ConfigError`) is one failed rung like any other:
-            # what earlier rungs answered is paid for, and another rung may take it.
-            return Failed(
-                error=exc,
-                latency_s=self._clock.monotonic() - started,
-                cost_usd=cost_of_failure(exc),
-            )
-        return Answered(answer=answer, latency_s=self._clock.monotonic() - started)
-
-    async def _measure(
-        self, request: Request, attempts: tuple[Attempt, ...], demand: Demand, ask: _Ask
-    ) -> Score:
-        if self._scorer is None:
-            return _UNSCORED
-        try:
-            if demand.deadline_s is None:
-                return await self._scorer.score(request, attempts)
-            left = ask.began_at + demand.deadline_s - self._clock.monotonic()
-            with anyio.move_on_after(left):
-                return await self._scorer.score(request, attempts)
-            return Score(confidence=None, why_unknown="deadline_s ran out", cost_usd=None)
-        except RunError as exc:
-            # A judge that cannot be reached leaves the confidence unknown; the answer stands.
-            _log.warning("scorer %s failed: %s", self._scorer.version, type(exc).__name__)
-            return Score(
-                confidence=None, why_unknown=f"scorer failed: {type(exc).__name__}", cost_usd=None
-            )
-
-    async def _record_ending(self, ask: _Ask, ending: Ending) -> None:
-        if self._sink is None and not self._observers:
-            return
-        outcome: RecordOutcome = (
-            "failed" if ending.kept is None else "degraded" if ending.degraded else "answered"
-        )
-        ask.recorded = True
-        record = self._record(
-            ask,
-            outcome=outcome,
-            attempts=ending.attempts,
-            kept=ending.kept,
-            degraded=ending.degraded,
-            error=ending.error,
-            cost_usd=ending.cost_usd,
-            saving_usd_estimate=ending.saving_usd_estimate,
-            opening=ending.opening,
-        )
-        if self._sink is not None:
-            await self._sink.write(record)
-
-    def _record_lost(self, ask: _Ask, error: BaseException) -> None:
-        """Record an ask that a cancellation, a user's own code or a configuration error ended.
-
-        The call in flight may have cost something that nobody reported: the total is then unknown.
-        """
-        if ask.recorded or (self._sink is None and not self._observers):
-            return
-        cancelled = isinstance(error, anyio.get_cancelled_exc_class())
-        known = [a.cost_usd for a in ask.attempts]
-        record = self._record(
-            ask,
-            outcome="cancelled" if cancelled else "failed",
-            attempts=ask.attempts,
-            kept=None,
-            degraded=None,
-            error=error,
-            cost_usd=None
-            if ask.calling is not None
-            else sum(cost for cost in known if cost is not None),
-            saving_usd_estimate=None,
-        )
-        record["calling"] = ask.calling
-        if self._sink is not None:
-            self._sink.write_nowait(record)
-
-    def _record(self, ask: _Ask, **fields: Any) -> dict[str, Any]:
-        record = decision_record(
-            id=ask.id,
-            time=ask.began_iso,
-            ladder=self._ladder_record,
-            policy=ask.policy,
-            scorer=None if self._scorer is None else self._scorer.version,
-            request=ask.request,
-            request_digest=ask.digest,
-            tenant=ask.tenant,
-            metadata=ask.metadata,
-            latency_s=self._clock.monotonic() - ask.began_at,
-            text=self._log_text,
-            **fields,
-        )
-        for observer in self._observers:
-            try:
-                observer.on_record(record)
-            except Exception as exc:  # noqa: BLE001 - an observer must not cost anybody an answer
-                _log.error("observer %s raised %s", type(observer).__name__, type(exc).__name__)
-        return record
-
     def __repr__(self) -> str:
         rungs = " → ".join(rung.model for rung in self.ladder.rungs)
         return f"<Cascade {self.ladder.name!r}: {rungs}>"
-
-
-class _Ask:
-    """What the driver knows of one ask while it runs."""
-
-    __slots__ = (
-        "attempts",
-        "began_at",
-        "began_iso",
-        "calling",
-        "digest",
-        "id",
-        "metadata",
-        "policy",
-        "recorded",
-        "request",
-        "tenant",
-    )
-
-    def __init__(
-        self,
-        *,
-        id: str,
-        began_at: float,
-        began_iso: str,
-        request: Request,
-        digest: str,
-        tenant: str | None,
-        metadata: Mapping[str, Any],
-        policy: str,
-    ) -> None:
-        self.id = id
-        self.began_at = began_at
-        self.began_iso = began_iso
-        self.request = request
-        self.digest = digest
-        self.tenant = tenant
-        self.metadata = metadata
-        self.policy = policy
-        self.attempts: tuple[Attempt, ...] = ()
-        self.calling: int | None = None
-        self.recorded = False
 
 
 def _with_policy(plan: Plan, policy: Policy) -> Plan:
@@ -469,6 +313,14 @@ def _with_policy(plan: Plan, policy: Policy) -> Plan:
             f"policy: {type(policy).__name__} given; allowed: an object with `decide`"
         )
     return replace(plan, policy=policy)
+
+
+def _time(name: str, seconds: float | None, *, least: float) -> float | None:
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if seconds is None or (is_number and least <= seconds < math.inf):
+        return seconds
+    allowed = "seconds > 0, or None" if least else "seconds >= 0"
+    raise ConfigError(f"{name}: {seconds!r:.40} given; allowed: {allowed}")
 
 
 def _new_id() -> str:

@@ -11,7 +11,7 @@
     └── RunError                  this ask failed
         ├── EngineClosed          asked outside `async with`, or after closing
         ├── DeadlineExceeded      the time given ran out before any rung had answered
-        ├── BudgetExceeded        no rung may be called for the money given
+        ├── BudgetExceeded        no rung may be called for the money or the tokens given
         ├── AllRungsFailed        no rung answered: an exception group of every cause
         └── ProviderError         one call of one rung failed (`.status`, `.retry_after_s`)
             ├── ConnectFailed     no connection, or it was cut           retryable
@@ -156,7 +156,15 @@ class DeadlineExceeded(RunError):
 
 
 class BudgetExceeded(RunError):
-    """`max_cost_usd` does not allow a single call."""
+    """What may be spent does not allow a single call: `max_cost_usd`, `max_total_tokens` or a budget.
+
+    Attributes:
+        retry_after_s: Seconds until the budget's next period begins; None for the ask's own limits.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
 
 
 class ProviderError(RunError):
@@ -293,6 +301,12 @@ class LimitReached(NotCalled):
 
 class AllRungsFailed(ExceptionGroup[CascadeError], RunError):
     """No rung gave an answer that can be returned; `exceptions` holds one cause a rung."""
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """Seconds after which some rung may take a call again, as far as it said; None if none did."""
+        said = [getattr(cause, "retry_after_s", None) for cause in self.exceptions]
+        return min((seconds for seconds in said if seconds is not None), default=None)
 
     def derive(self, excs: Sequence[CascadeError], /) -> AllRungsFailed:  # type: ignore[override]
         """Return a group of the same kind over `excs`, as `except*` needs it."""

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .errors import RequestError
-from .types import Demand, Message, Request
+from .types import NO_CONTEXT, CallContext, Demand, Message, Request
 
-__all__ = ["ROLES", "Prompt", "check_labels", "make_demand", "make_request"]
+__all__ = ["ROLES", "Prompt", "check_labels", "make_context", "make_demand", "make_request"]
 
 Prompt = str | Message | Sequence[Message | Mapping[str, Any]]
 """A prompt as users give it: text, or chat messages as dicts or `Message`."""
@@ -107,10 +107,28 @@ def check_labels(tenant: str | None, metadata: Mapping[str, Any] | None) -> None
     _check_texts(metadata)
 
 
+def make_context(
+    *, deadline: float | None, tenant: str | None, session: str | None, idempotent: bool
+) -> CallContext:
+    """Return whose ask it is; `tenant` has been checked by `check_labels`.
+
+    Raises:
+        RequestError: The session is not text, or `idempotent` neither true nor false.
+    """
+    if session is not None and not isinstance(session, str):
+        raise RequestError(f"session: {type(session).__name__} given; allowed: text or None")
+    if not isinstance(idempotent, bool):
+        raise RequestError(f"idempotent: {idempotent!r:.40} given; allowed: True or False")
+    if deadline is None and tenant is None and session is None and idempotent:
+        return NO_CONTEXT
+    return CallContext(deadline=deadline, tenant=tenant, session=session, idempotent=idempotent)
+
+
 def make_demand(
     *,
     min_confidence: float | None = None,
     max_cost_usd: float | None = None,
+    max_total_tokens: int | None = None,
     deadline_s: float | None = None,
 ) -> Demand:
     """Return what the ask demands.
@@ -121,7 +139,14 @@ def make_demand(
     _check_number("min_confidence", min_confidence, low=0.0, high=1.0)
     _check_number("max_cost_usd", max_cost_usd, low=0.0)
     _check_number("deadline_s", deadline_s, low=0.0, open_low=True)
-    return Demand(min_confidence=min_confidence, max_cost_usd=max_cost_usd, deadline_s=deadline_s)
+    if max_total_tokens is not None:
+        _check_number("max_total_tokens", max_total_tokens, low=1)
+    return Demand(
+        min_confidence=min_confidence,
+        max_cost_usd=max_cost_usd,
+        max_total_tokens=max_total_tokens,
+        deadline_s=deadline_s,
+    )
 
 
 _OURS = frozenset({"messages", "model", "stream"})

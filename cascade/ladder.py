@@ -6,6 +6,7 @@ Ladders come from YAML (`cascade.config`) or are made in code; both are checked 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -35,6 +36,8 @@ class Rung:
         max_tokens: Output limit sent when the request sets none; None: no limit is sent.
         top_logprobs: Alternatives asked for per token, 0 to 20.
         extra: Further request fields, sent as they are.
+        context_window: Tokens that prompt and answer may have together; None when unknown.
+        expected_s: Seconds a call takes as long as nothing has been measured; None when unknown.
     """
 
     model: str
@@ -45,6 +48,11 @@ class Rung:
     max_tokens: int | None = None
     top_logprobs: int = 5
     extra: Mapping[str, Any] = field(default_factory=dict)
+    context_window: int | None = None
+    expected_s: float | None = None
+
+
+_NO_PART_OF_ANSWERS = ("context_window", "expected_s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +78,8 @@ class Ladder:
         problems = ladder_problems(self.rungs)
         if problems:
             raise LadderError(problems)
-        content = [{f.name: _plain(getattr(r, f.name)) for f in fields(r)} for r in self.rungs]
+        names = [f.name for f in fields(Rung) if f.name not in _NO_PART_OF_ANSWERS]
+        content = [{name: _plain(getattr(r, name)) for name in names} for r in self.rungs]
         digest = hashlib.sha256(msgspec.json.encode(content, order="deterministic")).hexdigest()
         object.__setattr__(self, "version", digest[:12])
 
@@ -106,6 +115,22 @@ def ladder_problems(rungs: Sequence[Rung]) -> list[Problem]:
                     path=f"{where}.max_tokens",
                     message=f"{rung.max_tokens!r} is not an output limit",
                     allowed="a whole number >= 1, or nothing for no limit",
+                )
+            )
+        if rung.context_window is not None and rung.context_window < 1:
+            found.append(
+                Problem(
+                    path=f"{where}.context_window",
+                    message=f"{rung.context_window!r} is not a number of tokens",
+                    allowed="a whole number >= 1, or nothing when it is not known",
+                )
+            )
+        if rung.expected_s is not None and not 0.0 < rung.expected_s < math.inf:
+            found.append(
+                Problem(
+                    path=f"{where}.expected_s",
+                    message=f"{rung.expected_s!r} is not a time",
+                    allowed="seconds > 0, or nothing when it is not known",
                 )
             )
         if not 0 <= rung.top_logprobs <= 20:

@@ -64,10 +64,15 @@ def cost_usd(usage: Usage, price: Price | None) -> float | None:
     return total / _MILLION
 
 
-def add_costs(first: float | None, second: float | None) -> float | None:
-    """Return the sum of two costs; unknown when either is unknown.
+def add_costs(*costs: float | None) -> float | None:
+    """Return the sum of costs; unknown when one of them is unknown.
 
-    >>> add_costs(0.5, 0.25), add_costs(0.5, None)
-    (0.75, None)
+    >>> add_costs(0.5, 0.25), add_costs(0.5, None), add_costs()
+    (0.75, None, 0.0)
     """
-    return None if first is None or second is None else first + second
+    total = 0.0
+    for cost in costs:
+        if cost is None:
+            return None
+        total += cost
+    return total

@@ -14,6 +14,7 @@ import msgspec
 from .errors import CascadeError
 
 __all__ = [
+    "NO_CONTEXT",
     "Answer",
     "Attempt",
     "CallContext",
@@ -29,9 +30,10 @@ __all__ = [
     "Verdict",
 ]
 
-Verdict = Literal["accepted", "escalated", "rejected", "failed", "skipped"]
+Verdict = Literal["accepted", "escalated", "rejected", "failed", "skipped", "hedged"]
 """What became of an attempt: its answer is the one returned; it was left because it was not sure
-enough; it failed a gate; the call itself failed; the rung was passed over without a call."""
+enough; it failed a gate; the call itself failed; the rung was passed over without a call; it was
+asked beside another rung and no longer needed."""
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,11 +99,14 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         min_confidence: Accept nothing below this P(right) in [0, 1], or None for the ladder's thresholds alone.
         max_cost_usd: Start no call that is known to pass this total, US dollars, or None.
+        max_total_tokens: Start no call once this many tokens, of prompts and answers, are used; None
+            for no limit.
         deadline_s: Seconds the whole ask may take, or None.
     """
 
     min_confidence: float | None = None
     max_cost_usd: float | None = None
+    max_total_tokens: int | None = None
     deadline_s: float | None = None
 
 
@@ -122,7 +127,7 @@ class CallContext(msgspec.Struct, frozen=True, kw_only=True):
     idempotent: bool = True
 
 
-_NO_CONTEXT = CallContext()
+NO_CONTEXT = CallContext()
 
 
 class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,7 +149,7 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
     logprobs: bool = True
     top_logprobs: int = 5
     extra: Mapping[str, Any] = {}
-    context: CallContext = _NO_CONTEXT
+    context: CallContext = NO_CONTEXT
 
     def __repr__(self) -> str:
         return f"<ModelCall to {self.model}: {self.request!r}>"
@@ -271,7 +276,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         rung: Index in the ladder, 0 for the first.
         model: Model of the rung.
-        provider: Name of its provider.
+        provider: Name of its provider; of the deployment that answered, where several serve it.
         verdict: What became of it.
         reason: That verdict in words.
         threshold: Confidence it had to reach, in [0, 1]; None when none was set.
@@ -279,8 +284,9 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
         error: Why the call failed, or None.
         failed_gates: The gates its answer failed, each with the reason.
         score: What the scorer said, or None when it was not asked.
-        cost_usd: What the call and its scoring cost, US dollars; None if a price is unknown.
-        latency_s: Wall seconds the call took.
+        cost_usd: What the call, its repetitions and its scoring cost, US dollars; None if unknown.
+        latency_s: Wall seconds the call took, waits between repetitions included.
+        tries: The other requests it took, oldest first: repeated and hedged ones.
         action: What the policy did next: ``stop`` or ``call:<rung>``.
         probabilities: Probability of each action the policy could have taken, summing to 1.
     """
@@ -297,6 +303,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     score: Score | None = None
     cost_usd: float | None = None
     latency_s: float = 0.0
+    tries: tuple[Try, ...] = ()
     action: str = ""
     probabilities: Mapping[str, float] = {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +16,10 @@ from cascade import (
     BadResponse,
     BudgetExceeded,
     Cascade,
+    CircuitOpen,
+    ConfigError,
     ConnectFailed,
+    ContextTooLong,
     DeadlineExceeded,
     Decision,
     EngineClosed,
@@ -528,22 +532,30 @@ def test_a_rung_without_a_client_is_refused() -> None:
         Cascade(two_rungs(price=Price(input=1, output=1)), {})
 
 
-async def test_an_engine_closed_under_an_ask_opens_no_new_call() -> None:
-    """The ask ends with what it has, the next rung is not called, and the record is not lost."""
-    asked, closing = anyio.Event(), anyio.Event()
+class Gated(ScriptedClient):
+    """Answers for the first model at once, and for the second only when told to."""
 
-    class Waiting(ScriptedClient):
-        async def complete(self, call: ModelCall) -> Answer:
-            asked.set()
-            await closing.wait()
-            return await super().complete(call)
+    def __init__(self, script: Mapping[str, Sequence[Answer | str | Exception]]) -> None:
+        super().__init__(script)
+        self.asked, self.may_answer = anyio.Event(), anyio.Event()
+        self.cancelled = 0
 
-        async def aclose(self) -> None:
-            closing.set()
+    async def complete(self, call: ModelCall) -> Answer:
+        if call.model == "large":
+            self.asked.set()
+            try:
+                await self.may_answer.wait()
+            except anyio.get_cancelled_exc_class():
+                self.cancelled += 1
+                raise
+        return await super().complete(call)
 
+
+async def test_closing_lets_asks_in_flight_finish() -> None:
+    """Within the grace time an ask goes on to its end, the next rung included."""
     results = []
     sink = ListSink()
-    client = Waiting({"small": [reply("A", confidence=0.1)], "large": ["B"]})
+    client = Gated({"small": [reply("A", confidence=0.1)], "large": [reply("B", confidence=0.9)]})
     ladder = Cascade(two_rungs(), {"p": client}, scorer=ScriptedScorer(), sink=sink)
 
     async def one() -> None:
@@ -551,11 +563,147 @@ async def test_an_engine_closed_under_an_ask_opens_no_new_call() -> None:
 
     async with anyio.create_task_group() as tasks, ladder:
         tasks.start_soon(one)
-        await asked.wait()
+        await client.asked.wait()
+        tasks.start_soon(ladder.aclose)
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(EngineClosed):
+            await ladder.ask("Another?")
+        client.may_answer.set()
+    assert [result.text for result in results] == ["B"]
+    assert [record["outcome"] for record in sink.records] == ["answered"]
+
+
+async def test_what_is_still_running_after_the_grace_time_is_cut() -> None:
+    """Its call is cancelled, it ends with the best answer it has, and the record says so."""
+    results = []
+    sink = ListSink()
+    client = Gated({"small": [reply("A", confidence=0.1)], "large": ["B"]})
+    ladder = Cascade(two_rungs(), {"p": client}, scorer=ScriptedScorer(), sink=sink, grace_s=0.0)
+
+    async def one() -> None:
+        results.append(await ladder.ask("Which?"))
+
+    async with anyio.create_task_group() as tasks, ladder:
+        tasks.start_soon(one)
+        await client.asked.wait()
     assert results[0].text == "A"
     assert "EngineClosed" in (results[0].degraded or "")
-    assert [call.model for call in client.calls] == ["small"]
-    assert len(sink.records) == 1
+    assert client.cancelled == 1
+    assert [record["outcome"] for record in sink.records] == ["cut"]
+
+
+async def test_an_ask_that_is_cut_without_an_answer_says_that_the_engine_was_closed() -> None:
+    """The error is the engine's own, with what was tried, and no rung is called any more."""
+    errors: list[EngineClosed] = []
+    client = Gated({"large": ["B"]})
+    rungs = (Rung(model="large", provider="p"), Rung(model="huge", provider="p"))
+    ladder = Cascade(Ladder(name="l", rungs=rungs), {"p": client}, grace_s=0.0)
+
+    async def one() -> None:
+        try:
+            await ladder.ask("Which?")
+        except EngineClosed as error:
+            errors.append(error)
+
+    async with anyio.create_task_group() as tasks, ladder:
+        tasks.start_soon(one)
+        await client.asked.wait()
+    assert [attempt.model for attempt in errors[0].attempts] == ["large"]
+    assert errors[0].cost_usd is None
+
+
+@pytest.mark.parametrize("given", [0.0, -1.0, math.nan, math.inf, True, "5"], ids=str)
+def test_a_default_deadline_that_is_no_time_is_refused(given: Any) -> None:
+    """The message says what was given and what is allowed."""
+    with pytest.raises(ConfigError, match=r"deadline_s: .* given; allowed: seconds > 0"):
+        Cascade(two_rungs(), {"p": ScriptedClient({})}, deadline_s=given)
+
+
+async def test_an_ask_without_a_deadline_has_the_engines() -> None:
+    """It ends within it."""
+    client = Gated({"large": ["B"]})
+    ladder = Cascade(
+        Ladder(name="l", rungs=(Rung(model="large", provider="p"),)), {"p": client}, deadline_s=0.01
+    )
+    async with ladder:
+        with pytest.raises(DeadlineExceeded, match=r"deadline_s 0\.01 ran out"):
+            await ladder.ask("Which?")
+
+
+async def test_when_time_is_short_a_rung_that_cannot_make_it_is_passed_over() -> None:
+    """The answer in hand is returned, and says why it is no better."""
+    rungs = (
+        Rung(model="small", provider="p", accept=0.8),
+        Rung(model="slow", provider="p", expected_s=60.0),
+    )
+    client = ScriptedClient({"small": [reply("A", confidence=0.5)], "slow": ["B"]})
+    ladder = Cascade(Ladder(name="l", rungs=rungs), {"p": client}, scorer=ScriptedScorer())
+    async with ladder:
+        result = await ladder.ask("Which?", deadline_s=5.0)
+    assert result.text == "A"
+    assert "it takes about 60 s" in (result.degraded or "")
+    assert [attempt.verdict for attempt in result.attempts] == ["skipped", "accepted"]
+
+
+async def test_when_no_rung_can_make_it_the_quickest_is_tried() -> None:
+    """Trying is better than giving up while there is no answer at all."""
+    rungs = (
+        Rung(model="slow", provider="p", expected_s=60.0),
+        Rung(model="quick", provider="p", expected_s=30.0),
+    )
+    client = ScriptedClient({"slow": ["A"], "quick": ["B"]})
+    ladder = Cascade(Ladder(name="l", rungs=rungs), {"p": client})
+    async with ladder:
+        assert (await ladder.ask("Which?", deadline_s=5.0)).text == "B"
+
+
+async def test_a_prompt_too_long_for_one_window_goes_to_a_rung_with_a_larger_one() -> None:
+    """Rungs with a window no larger are passed over."""
+    rungs = tuple(
+        Rung(model=model, provider="p", context_window=window)
+        for model, window in (("small", 4_000), ("medium", 4_000), ("large", 100_000))
+    )
+    too_long = ContextTooLong("HTTP 400", provider="p", model="small", status=400)
+    client = ScriptedClient({"small": [too_long], "medium": ["M"], "large": ["L"]})
+    async with Cascade(Ladder(name="l", rungs=rungs), {"p": client}) as ladder:
+        result = await ladder.ask("Which?")
+    assert result.text == "L"
+    assert [call.model for call in client.calls] == ["small", "large"]
+    assert "window of 4,000 tokens" in result.attempts[0].reason + result.attempts[1].reason
+
+
+async def test_an_ask_calls_nothing_more_once_its_tokens_are_used() -> None:
+    """`max_total_tokens` counts prompts and answers of every rung."""
+    ladder, client, _ = engine(reply("A", confidence=0.1), "B")
+    async with ladder:
+        result = await ladder.ask("Which?", max_total_tokens=15)
+    assert result.text == "A"
+    assert "max_total_tokens 15 is used (15 tokens)" in (result.degraded or "")
+    assert len(client.calls) == 1
+
+
+async def test_a_call_that_is_held_back_is_a_rung_passed_over() -> None:
+    """An open breaker costs nothing, and the ladder goes on."""
+    held = CircuitOpen("open for 3 s", provider="p", model="small", retry_after_s=3.0)
+    ladder, _, _ = engine(held, reply("B", confidence=0.9))
+    async with ladder:
+        result = await ladder.ask("Which?")
+    assert [attempt.verdict for attempt in result.attempts] == ["skipped", "accepted"]
+    assert result.attempts[0].error is held
+    assert "CircuitOpen" in result.attempts[0].reason
+
+
+async def test_when_every_rung_is_held_back_the_error_says_when_to_come_again() -> None:
+    """The least wait of all causes."""
+    held = [
+        CircuitOpen("open", provider="p", model=model, retry_after_s=seconds)
+        for model, seconds in (("small", 3.0), ("large", 1.5))
+    ]
+    ladder, _, _ = engine(*held)
+    async with ladder:
+        with pytest.raises(AllRungsFailed) as caught:
+            await ladder.ask("Which?")
+    assert caught.value.retry_after_s == 1.5
 
 
 async def test_a_client_that_cannot_send_the_request_is_one_failed_rung() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cascade.budget import refusal_to_spend, spent_usd
 from cascade.ladder import Rung
 from cascade.pricing import Price, cost_usd
-from cascade.types import Attempt, Usage
+from cascade.types import Attempt, Demand, Usage
 
 PRICE = Price(input=2.0, output=8.0, cached_input=0.5, cache_write=2.5)
 
@@ -71,9 +71,11 @@ def attempt(cost: float | None) -> Attempt:
 def test_spending_is_refused_when_it_could_not_be_counted() -> None:
     """An unknown earlier cost or an unknown price breaks the promise of a limit."""
     priced, free = (Rung(model="a", provider="p", price=PRICE), Rung(model="b", provider="p"))
-    assert refusal_to_spend(priced, [], 1.0) is None
-    assert refusal_to_spend(free, [], None) is None
-    assert "price is unknown" in str(refusal_to_spend(free, [], 1.0))
-    assert "no known price" in str(refusal_to_spend(priced, [attempt(None)], 1.0))
-    assert "is spent" in str(refusal_to_spend(priced, [attempt(1.0)], 1.0))
+    assert refusal_to_spend(priced, [], Demand(max_cost_usd=1.0)) is None
+    assert refusal_to_spend(free, [], Demand()) is None
+    assert "price is unknown" in str(refusal_to_spend(free, [], Demand(max_cost_usd=1.0)))
+    assert "no known price" in str(
+        refusal_to_spend(priced, [attempt(None)], Demand(max_cost_usd=1.0))
+    )
+    assert "is spent" in str(refusal_to_spend(priced, [attempt(1.0)], Demand(max_cost_usd=1.0)))
     assert spent_usd([attempt(0.25), attempt(0.5)]) == 0.75

@@ -18,7 +18,9 @@ __all__ = ["SCHEMA", "Outcome", "decision_record", "upgrade"]
 SCHEMA = 1
 """Version of the records written now."""
 
-Outcome = Literal["answered", "degraded", "failed", "cancelled"]
+Outcome = Literal["answered", "degraded", "failed", "cancelled", "cut"]
+"""An ask that was ``cut`` was still running when the engine's grace time for closing was over; it
+may have ended with an answer all the same."""
 
 _UPGRADES: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 """Schema n → function that makes it n + 1. Append only: any old file opens with any newer version."""
@@ -154,6 +156,17 @@ def _attempt(attempt: Attempt, text: bool) -> dict[str, Any]:
         "cost_usd": attempt.cost_usd,
         "latency_s": round(attempt.latency_s, 6),
     }
+    if attempt.tries:
+        record["tries"] = [
+            {
+                "deployment": request.deployment,
+                "error": None if request.error is None else _error(request.error),
+                "latency_s": round(request.latency_s, 6),
+                "cost_usd": request.cost_usd,
+                "estimated": request.estimated,
+            }
+            for request in attempt.tries
+        ]
     if answer is not None:
         usage = answer.usage
         record |= {
