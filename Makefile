@@ -1,5 +1,6 @@
 # make demo   the main job on real local models, no key needed
 # make test   the tests
+# make faults the engine against an upstream that does everything wrong
 # make check  all that CI runs
 # Each creates .venv and installs what it needs; Python 3.11+, git, make and a C compiler are enough.
 
@@ -8,10 +9,10 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check clean
+.PHONY: help setup demo test faults check clean
 
 help:
-	@sed -n 's/^# //p' Makefile | head -4
+	@sed -n 's/^# //p' Makefile | head -5
 
 $(VENV)/core: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=…"; exit 1; }
@@ -32,6 +33,9 @@ demo: $(VENV)/core
 test: $(VENV)/dev
 	$(RUN) -m pytest
 
+faults: $(VENV)/dev
+	$(RUN) -m tests.faults
+
 check: $(VENV)/dev
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
@@ -39,6 +43,7 @@ check: $(VENV)/dev
 	$(RUN) -m pytest --cov --cov-report=term:skip-covered
 	$(RUN) -m pytest --doctest-modules --no-cov -q cascade scorers
 	$(RUN) -m benchmarks.smoke
+	$(RUN) -m tests.faults
 
 clean:
 	rm -rf $(VENV) build dist out .coverage .mypy_cache .pytest_cache .ruff_cache *.egg-info

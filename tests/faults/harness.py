@@ -1,0 +1,187 @@
+"""Opens an engine from a ladder file, sends it asks, and collects the evidence.
+
+Everything goes the way of a user: a YAML file, real HTTP on loopback, a decision log on disk.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+import yaml
+
+from cascade import Cascade
+from cascade.errors import RunError
+from cascade.log_reader import LogReader
+
+from .checks import Evidence
+from .plan import PRICES, prompt
+from .upstreams import Upstream
+from .watch import Lag, Resources, Seen, describe
+
+__all__ = ["DEADLINE_S", "Setting", "ask_once", "crowd", "gather", "ladder_file", "provider"]
+
+DEADLINE_S = 2.0
+"""Seconds an ask is given."""
+
+TIMEOUT_S = 0.5
+"""Seconds one call to a bad deployment may take."""
+
+PATIENT_S = 1.5
+"""Seconds one call to a healthy deployment may take, on a machine that is busy with the test itself."""
+
+OPEN_S = 0.5
+"""Seconds for which a breaker opens at first."""
+
+_SETTLED_S = 2.0
+"""Seconds that closed connections are given to be gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """How much of everything, and where.
+
+    Attributes:
+        folder: For ladder files and logs; a fresh one for each scenario.
+        asks: Asks of a scenario.
+        in_flight: Asks at once.
+    """
+
+    folder: Path
+    asks: int = 5_000
+    in_flight: int = 200
+
+
+def provider(url: str, timeout_s: float = PATIENT_S, **more: Any) -> dict[str, Any]:
+    """Return an OpenAI-compatible provider for a ladder file."""
+    return {
+        "kind": "openai",
+        "base_url": url,
+        "timeout_s": timeout_s,
+        "connect_timeout_s": min(timeout_s, 0.4),
+        **more,
+    }
+
+
+def ladder_file(
+    folder: Path,
+    providers: Mapping[str, Mapping[str, Any]],
+    rungs: Sequence[tuple[str, str]],
+    log: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a ladder and return its path; its log goes to `log` beside it.
+
+    Args:
+        folder: Where to.
+        providers: As in the file.
+        rungs: (model, provider) of each, cheapest first.
+        log: Keys of the log that differ from the defaults.
+    """
+    ladder: list[dict[str, Any]] = [
+        {
+            "model": model,
+            "provider": name,
+            "price": dict(zip(("input", "output"), PRICES[model], strict=True)),
+        }
+        for model, name in rungs
+    ]
+    for rung in ladder[:-1]:
+        rung["accept"] = 0.8
+    document = {
+        "version": 1,
+        "providers": {name: dict(fields) for name, fields in providers.items()},
+        "ladder": ladder,
+        "log": {"path": "log", **(log or {})},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "ladder.yaml"
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    return path
+
+
+async def ask_once(ladder: Cascade, ask: int, deadline_s: float = DEADLINE_S) -> Seen:
+    """Ask one question and return what came of it, whatever that is."""
+    began = time.monotonic()
+    try:
+        result = await ladder.ask(prompt(ask), metadata={"ask": ask}, deadline_s=deadline_s)
+    except RunError as exc:
+        return describe(ask, began, None, exc)
+    except Exception as exc:  # noqa: BLE001 - that anything else is raised is a finding
+        return describe(ask, began, None, exc)
+    return describe(ask, began, result)
+
+
+async def crowd(
+    ladder: Cascade,
+    asks: Iterable[int],
+    in_flight: int,
+    one: Callable[[Cascade, int], Awaitable[Seen]] = ask_once,
+) -> list[Seen]:
+    """Ask all of these, so many at a time."""
+    waiting = iter(asks)
+    seen: list[Seen] = []
+
+    async def work() -> None:
+        while (ask := next(waiting, None)) is not None:
+            seen.append(await one(ladder, ask))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(in_flight):
+            tasks.start_soon(work)
+    return seen
+
+
+@dataclass(slots=True)
+class _Span:
+    seen: list[Seen] = field(default_factory=list)
+    elapsed_s: float = 0.0
+
+
+async def gather(
+    file: Path,
+    upstreams: Sequence[Upstream],
+    setting: Setting,
+    drive: Callable[[Cascade], Awaitable[list[Seen]]] | None = None,
+    *,
+    deadline_s: float = DEADLINE_S,
+    probes: float | None = OPEN_S,
+) -> Evidence:
+    """Open the ladder, let `drive` ask (default: a crowd), close it, and return the evidence."""
+    lag = Lag()
+    span = _Span()
+    before = Resources.held()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lag.run)
+        async with Cascade.from_yaml(file) as ladder:
+            began = time.monotonic()
+            if drive is None:
+                span.seen = await crowd(ladder, range(setting.asks), setting.in_flight)
+            else:
+                span.seen = await drive(ladder)
+            span.elapsed_s = time.monotonic() - began
+        tasks.cancel_scope.cancel()
+    after = Resources.held()
+    until = time.monotonic() + _SETTLED_S
+    while after != before and time.monotonic() < until:
+        await anyio.sleep(0.02)
+        after = Resources.held()
+    log = LogReader(path=file.parent / "log")
+    records = list(log)
+    return Evidence(
+        seen=span.seen,
+        records=records,
+        torn=log.torn,
+        dropped=log.dropped,
+        counts=[upstream.settled_counts(_SETTLED_S) for upstream in upstreams],
+        before=before,
+        after=after,
+        lag=lag,
+        deadline_s=deadline_s,
+        in_flight=setting.in_flight,
+        elapsed_s=span.elapsed_s,
+        probes=probes,
+    )

@@ -1,0 +1,107 @@
+"""Every fault alone on the first rung, and all of them mixed on every rung."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from .checks import Evidence, violations
+from .harness import TIMEOUT_S, Setting, gather, ladder_file, provider
+from .plan import FAULTS, Faulty, Plan
+from .upstreams import Upstream, refused_port
+
+__all__ = ["Finding", "Scenario", "Unfit", "fault_scenarios"]
+
+NO_SUCH_HOST = "nobody.invalid"
+"""A name that no resolver knows (RFC 6761)."""
+
+
+class Unfit(Exception):
+    """This machine cannot run the scenario; says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What a scenario has shown.
+
+    Attributes:
+        evidence: What happened.
+        violations: What should not have.
+        note: What else is worth telling, in a few words.
+    """
+
+    evidence: Evidence
+    violations: list[str]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One thing that goes wrong.
+
+    Attributes:
+        name: For the table and `--only`.
+        run: Makes it happen.
+    """
+
+    name: str
+    run: Callable[[Setting, Upstream], Awaitable[Finding]]
+
+
+def fault_scenarios() -> list[Scenario]:
+    """Return a scenario for each fault alone, and the one with all of them."""
+    return [*(Scenario(name, _alone(name)) for name in FAULTS), Scenario("mixed", _mixed)]
+
+
+def _alone(name: str) -> Callable[[Setting, Upstream], Awaitable[Finding]]:
+    async def run(setting: Setting, upstream: Upstream) -> Finding:
+        faulty = {} if FAULTS[name].address else {"small": Faulty(share=1.0, faults=(name,))}
+        upstream.plan(Plan(faulty=faulty))
+        with refused_port() as port:
+            bad = {
+                "refused": f"http://127.0.0.1:{port}/v1",
+                "no-such-host": f"http://{NO_SUCH_HOST}/v1",
+                "bad-certificate": f"https://127.0.0.1:{upstream.tls_port}/v1",
+            }
+            if name == "bad-certificate" and upstream.tls_port is None:
+                raise Unfit("no openssl to make a certificate")
+            providers = {
+                "bad": provider(bad.get(name, upstream.url), TIMEOUT_S),
+                "good": provider(upstream.url),
+            }
+            rungs = [("small", "bad"), ("large", "good")]
+            file = ladder_file(setting.folder, providers, rungs)
+            evidence = await gather(file, [upstream], setting, probes=None)
+        return Finding(
+            evidence=evidence,
+            violations=violations(evidence) + _as_the_fault_is(evidence, name),
+        )
+
+    return run
+
+
+def _as_the_fault_is(evidence: Evidence, name: str) -> list[str]:
+    """Return what is amiss with how asks end under one fault alone: the second rung has no excuse."""
+    fault = FAULTS[name]
+    wrong = []
+    for seen in evidence.seen:
+        if seen.outcome not in ("answered", "degraded"):
+            wrong.append(f"the good rung did not answer ask {seen.ask}: {seen.error}")
+        for tried in seen.tries:
+            if not tried.deployment.endswith("/small") or not tried.called:
+                continue
+            if tried.error not in (fault.error, "ProviderTimeout"):
+                wrong.append(f"ask {seen.ask}: {name} was taken for {tried.error}")
+            elif tried.retry_after_s is not None and tried.retry_after_s > 2:
+                wrong.append(f"ask {seen.ask}: Retry-After was read as {tried.retry_after_s} s")
+    return wrong
+
+
+async def _mixed(setting: Setting, upstream: Upstream) -> Finding:
+    names = tuple(name for name, fault in FAULTS.items() if not fault.address)
+    models = ("small", "medium", "large")
+    upstream.plan(Plan(faulty={m: Faulty(share=0.3, faults=names) for m in models}))
+    providers = {model: provider(upstream.url, TIMEOUT_S) for model in models}
+    file = ladder_file(setting.folder, providers, [(model, model) for model in models])
+    evidence = await gather(file, [upstream], setting, probes=None)
+    return Finding(evidence=evidence, violations=violations(evidence))
