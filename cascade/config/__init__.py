@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 from .editors import json_schema
+from .gates import PythonGate, RegexGate
 from .load import load_ladder_file, load_policy_file, parse_ladder, policy_from_mapping
-from .schema import (
+from .policies import (
     AgreementPolicy,
-    AnthropicProvider,
     CascadeRoutingPolicy,
     ChainPolicy,
     ContinuationConfig,
     CustomPolicy,
-    CustomScorer,
     FixedPolicy,
     InductionPolicy,
+    PolicyConfig,
+    RandomSharePolicy,
+    RoutingPolicy,
+    ThresholdPolicy,
+    WeightedPolicy,
+)
+from .prices import PriceConfig
+from .providers import AnthropicProvider, OpenAIProvider, RecordedProvider
+from .schema import LadderConfig, LogConfig, RungConfig
+from .scorers import (
+    CustomScorer,
     JudgeScorer,
-    LadderConfig,
-    LogConfig,
     LogprobScorer,
     NoScorer,
-    OpenAIProvider,
     PluginScorer,
-    PolicyConfig,
-    PriceConfig,
     PTrueScorer,
-    PythonGate,
-    RandomSharePolicy,
-    RecordedProvider,
-    RegexGate,
-    RoutingPolicy,
-    RungConfig,
-    ThresholdPolicy,
     TrainedScorer,
-    WeightedPolicy,
 )
 
 __all__ = [

@@ -15,7 +15,9 @@ from .checks import check_parts
 from .document import MAX_PROBLEMS, Document, open_document, read_file
 from .mistakes import report_mistakes
 from .parts import POLICY, Parts, sound_parts
-from .schema import LadderConfig, RecordedProvider, TrainedScorer
+from .providers import RecordedProvider
+from .schema import LadderConfig
+from .scorers import TrainedScorer
 from .yaml_source import KeyPath
 
 __all__ = [

@@ -14,16 +14,12 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from .document import Document
+from .gates import GateConfig
 from .places import locate, members, plain_type
-from .schema import (
-    GateConfig,
-    LadderConfig,
-    LogConfig,
-    PolicyConfig,
-    ProviderConfig,
-    RungConfig,
-    ScorerConfig,
-)
+from .policies import PolicyConfig
+from .providers import ProviderConfig
+from .schema import LadderConfig, LogConfig, RungConfig
+from .scorers import ScorerConfig
 
 __all__ = ["POLICY", "Parts", "sound_parts"]
 

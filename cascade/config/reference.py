@@ -16,35 +16,32 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from .editors import json_schema
+from .gates import PythonGate, RegexGate
 from .places import locate
-from .schema import (
+from .policies import (
     AgreementPolicy,
-    AnthropicProvider,
     CascadeRoutingPolicy,
     ChainPolicy,
     ContinuationConfig,
     CustomPolicy,
-    CustomScorer,
     FixedPolicy,
     InductionPolicy,
+    RandomSharePolicy,
+    RoutingPolicy,
+    ThresholdPolicy,
+    WeightedPolicy,
+)
+from .prices import PriceConfig
+from .providers import AnthropicProvider, OpenAIProvider, RecordedProvider
+from .schema import LadderConfig, LogConfig, RungConfig
+from .scorers import (
+    CustomScorer,
     JudgeScorer,
-    LadderConfig,
-    LogConfig,
     LogprobScorer,
     NoScorer,
-    OpenAIProvider,
     PluginScorer,
-    PriceConfig,
     PTrueScorer,
-    PythonGate,
-    RandomSharePolicy,
-    RecordedProvider,
-    RegexGate,
-    RoutingPolicy,
-    RungConfig,
-    ThresholdPolicy,
     TrainedScorer,
-    WeightedPolicy,
 )
 
 __all__ = ["main", "reference_markdown", "write_reference"]
@@ -137,7 +134,7 @@ def reference_markdown() -> str:
         ]
         parts.append("\n".join(lines))
     parts.append(
-        "This page is made from `cascade/config/schema.py` by `python -m cascade.config.reference`.\n"
+        "This page is made from the tables in `cascade/config/` by `python -m cascade.config.reference`.\n"
     )
     return "\n".join(parts)
 
