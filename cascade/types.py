@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from .errors import CascadeError
+from .errors import CascadeError, ProviderError
 
 __all__ = [
     "NO_CONTEXT",
@@ -119,12 +119,15 @@ class CallContext(msgspec.Struct, frozen=True, kw_only=True):
         session: The conversation it belongs to, or None; equal ones go to the same deployment where
             that is wished for.
         idempotent: Whether the call may be made twice at once (hedged).
+        failures: What the call has failed with before, oldest first: a pool asks another deployment
+            first, and one that has timed out not again.
     """
 
     deadline: float | None = None
     tenant: str | None = None
     session: str | None = None
     idempotent: bool = True
+    failures: tuple[ProviderError, ...] = ()
 
 
 NO_CONTEXT = CallContext()
