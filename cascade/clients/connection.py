@@ -97,7 +97,7 @@ class Connections:
         by a fresh one, once.
 
         Raises:
-            Unsent: No connection, or none in time.
+            Unsent: No connection, or none in time, and the request has not left on another one.
             OSError: The connection ended (`Cut`) before the answer was complete.
             TimeoutError: Not answered in time.
             BrokenAnswer: What came is not HTTP.
@@ -114,6 +114,7 @@ class Connections:
             await self._permits.acquire()
         try:
             connection = self._take_idle(origin)
+            sent = connection is not None
             if connection is not None:
                 try:
                     return await connection.exchange(head, body, deadline)
@@ -125,6 +126,8 @@ class Connections:
             try:
                 connection = await self._connect(origin, deadline)
             except OSError as exc:
+                if sent:  # a server that died over it may have done what it was asked
+                    raise
                 raise Unsent(exc) from exc
             return await connection.exchange(head, body, deadline)
         finally:

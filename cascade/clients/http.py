@@ -263,6 +263,7 @@ class HttpxTransport:
 
         client = self._client or self._open_client()
         attempt = _Attempt(fresh=True)  # until the connection is known to be a reused one
+        resent = False
         try:
             with anyio.fail_after(timeout_s):
                 try:
@@ -273,9 +274,12 @@ class HttpxTransport:
                     )
                     if attempt.fresh or attempt.answered or malformed:
                         raise
+                resent = True
                 return await self._exchange(client, url, headers, body, timeout_s, attempt)
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, TooLarge) as exc:
-            raise translated(exc, url=url, provider=provider, model=model) from exc
+            error = translated(exc, url=url, provider=provider, model=model)
+            error.sent = error.sent or resent
+            raise error from exc
 
     async def aclose(self) -> None:
         """Close every connection, unless the client was given: then it is its owner's to close."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.abc
 import httptools
 import httpx
 import pytest
@@ -151,6 +152,26 @@ async def test_what_never_left_is_known_not_to_be_billed(transport: Transport) -
         with pytest.raises(ProviderError) as caught:
             await post(transport, f"http://{host}")
         assert not caught.value.sent
+
+
+async def test_what_a_dying_server_took_may_have_been_billed(transport: Transport) -> None:
+    """It reads a second request on its connection and is gone: the first of two tries has left."""
+    listener = (await anyio.create_tcp_listener(local_host="127.0.0.1")).listeners[0]
+    port = listener.extra(anyio.abc.SocketAttribute.local_port)
+
+    async def answer_once_and_die() -> None:
+        async with await listener.accept() as stream:
+            await stream.receive()
+            await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+            await stream.receive()
+            await listener.aclose()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(answer_once_and_die)
+        await post(transport, f"http://127.0.0.1:{port}")
+        with pytest.raises(ConnectFailed) as caught:
+            await post(transport, f"http://127.0.0.1:{port}")
+    assert caught.value.sent
 
 
 @pytest.mark.parametrize("behaviour", ["hang", "hang-in-body"])
