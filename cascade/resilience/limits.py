@@ -1,0 +1,174 @@
+"""A client that keeps to limits on its calls, and to the pauses its deployment asks for.
+
+While there is room nothing waits and nothing is awaited beside the call. What has to wait does so
+in one bounded queue for each model (or tenant), with one timer each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import islice
+from typing import Literal
+
+import anyio
+
+from ..clock import SystemClock
+from ..errors import CoolingDown, LimitReached, NotCalled, ProviderError
+from ..ports import Client, Clock
+from ..types import Answer, ModelCall
+from .limiter import CallLimits, Limiter, LimiterState, Waiter
+
+__all__ = ["CallLimits", "Limited", "LimiterState"]
+
+MOST_KEPT = 10_000
+"""Most models or tenants that limits are kept for, beside those with calls in flight or waiting."""
+
+_LOOKED_AT = 16
+"""Entries looked at for one to forget, when all places are taken."""
+
+_SHORTEST_S = 0.001
+"""Shortest timer, seconds: rounding must not make a waiter spin."""
+
+
+class Limited:
+    """A client that lets no more calls through than `limits` allow.
+
+    A deployment's pause (`RateLimited.retry_after_s`, `Answer.pause_s`) holds for every call to that
+    model: a call that can wait it out does, any other ends in `CoolingDown`.
+
+    Args:
+        client: Makes the calls.
+        limits: What is allowed, and what becomes of the rest.
+        provider: Name of the deployment, for errors.
+        clock: Time source, the one that deadlines are readings of.
+        by: Whose calls are counted together: those to a model, or those of a tenant. By tenant, calls
+            without one are not limited, and pauses are left to the limits by model.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        limits: CallLimits,
+        *,
+        provider: str,
+        clock: Clock | None = None,
+        by: Literal["model", "tenant"] = "model",
+    ) -> None:
+        self.when_full = limits.when_full
+        self._client = client
+        self._limits = limits
+        self._provider = provider
+        self._clock = clock or SystemClock()
+        self._by_model = by == "model"
+        self._limiters: dict[str, Limiter] = {}
+
+    async def complete(self, call: ModelCall) -> Answer:
+        """Return the client's answer, once there is room for the call.
+
+        Raises:
+            LimitReached: There is none, and none in the time or the queue there is.
+            CoolingDown: The deployment asked for a pause that the call cannot wait out.
+            ProviderError: The call failed.
+        """
+        key = call.model if self._by_model else call.context.tenant
+        if key is None:
+            return await self._client.complete(call)
+        began = self._clock.monotonic()
+        limiter = self._limiters.get(key) or self._add(key, began)
+        tokens = limiter.tokens_of(call)
+        if not limiter.enter(tokens, began):
+            began = await self._wait(limiter, call, tokens, began)
+        try:
+            answer = await self._client.complete(call)
+        except ProviderError as exc:
+            limiter.failed(exc, tokens, began, self._clock.monotonic())
+            raise
+        except BaseException:  # cancelled, or a mistake of ours: its place is free again
+            limiter.left(self._clock.monotonic())
+            raise
+        limiter.answered(answer, tokens, began, self._clock.monotonic())
+        return answer
+
+    async def aclose(self) -> None:
+        """Send away all that wait, and close the client."""
+        for limiter in self._limiters.values():
+            limiter.dismiss_all()
+        await self._client.aclose()
+
+    def states(self) -> Mapping[str, LimiterState]:
+        """Return what each model's (or tenant's) limiter is doing."""
+        now = self._clock.monotonic()
+        return {key: limiter.state(now) for key, limiter in self._limiters.items()}
+
+    async def _wait(self, limiter: Limiter, call: ModelCall, tokens: float, now: float) -> float:
+        """Wait for room; return when it was granted."""
+        give_up_at, deadline = now + self._limits.max_wait_s, call.context.deadline
+        if deadline is not None:
+            give_up_at = min(give_up_at, deadline)
+        if self.when_full != "wait" or not limiter.has_place():
+            raise self._refusal(limiter, call, now)
+        if now + limiter.least_wait_s(now) > give_up_at:  # it would wait in vain
+            raise self._refusal(limiter, call, now)
+        waiter = Waiter(tokens, give_up_at)
+        limiter.join(waiter)
+        try:
+            while limiter.is_waiting(waiter) and now < give_up_at:
+                rest_s = max(_SHORTEST_S, limiter.look_again_s(waiter, now))
+                await self._sleep(waiter, min(rest_s, give_up_at - now))
+                now = self._clock.monotonic()
+                limiter.admit(now)
+            if not waiter.granted:
+                raise self._refusal(limiter, call, now)
+        except BaseException:
+            limiter.forget(waiter, self._clock.monotonic())
+            raise
+        return now
+
+    async def _sleep(self, waiter: Waiter, seconds: float) -> None:
+        """Wait to be woken, but no longer than `seconds` of the clock."""
+        woken = anyio.Event()
+        waiter.wake = woken.set
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._ring, woken.set, seconds)
+            await woken.wait()
+            group.cancel_scope.cancel()
+
+    async def _ring(self, wake: Callable[[], object], seconds: float) -> None:
+        await self._clock.sleep(seconds)
+        wake()
+
+    def _refusal(self, limiter: Limiter, call: ModelCall, now: float) -> NotCalled:
+        paused_s = limiter.paused_s(now)
+        if paused_s:
+            return CoolingDown(
+                f"it asked for a pause, {paused_s:.1f} s of it left",
+                provider=self._provider,
+                model=call.model,
+                retry_after_s=paused_s,
+            )
+        whose = "" if self._by_model else " for this tenant"
+        return LimitReached(
+            f"no room{whose}: {limiter.why_full(now)}",
+            provider=self._provider,
+            model=call.model,
+            retry_after_s=limiter.least_wait_s(now) or None,
+        )
+
+    def _add(self, key: str, now: float) -> Limiter:
+        if len(self._limiters) >= MOST_KEPT:
+            self._forget_one(now)
+        limiter = self._limiters[key] = Limiter(self._limits, now, heeds_pauses=self._by_model)
+        return limiter
+
+    def _forget_one(self, now: float) -> None:
+        """Forget one of the oldest few that is as good as new, or else one that nobody uses."""
+        unused: str | None = None
+        for key in list(islice(self._limiters, _LOOKED_AT)):
+            limiter = self._limiters.pop(key)
+            if limiter.is_as_new(now):
+                return
+            self._limiters[key] = limiter  # last now: others are looked at the next time
+            if unused is None and not limiter.is_used:
+                unused = key
+        if unused is not None:
+            del self._limiters[unused]
