@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .build_checks import check_recorded
+from .build_clients import hedge, provider_clients
 from .build_parts import PythonParts
+from .build_spending import check_prices, spending, tenant_limits
 from .errors import ConfigError
 from .ports import Client, Scorer
 from .pricing import Price, cost_usd
@@ -26,7 +28,6 @@ __all__ = [
     "default_config_path",
     "engine_from_yaml",
     "ladder_settings",
-    "provider_clients",
 ]
 
 CONFIG_VARIABLE = "CASCADE_CONFIG"
@@ -82,12 +83,17 @@ def engine_from_yaml(path: str | Path, kind: type[Cascade], **overrides: Any) ->
     }
     config = reading.config()
     ladder = _ladder(config)
-    clients = provider_clients(config, overrides.pop("http", None))
+    clients = provider_clients(config, overrides.pop("http", None), overrides.get("clock"))
     options |= {
         "clients": clients,
         "scorer": options["scorer"] or _asking_scorer(config, ladder, clients),
         "on_all_rejected": config.on_all_rejected,
         "keep": config.keep,
+        "deadline_s": config.deadline_s,
+        "grace_s": config.grace_s,
+        "hedge": hedge(config.hedge),
+        "spending": spending(config, ladder, overrides.get("clock")),
+        "tenant_limits": tenant_limits(config),
     }
     if config.log is not None:
         options |= {"sink": _sink(config), "log_text": config.log.text}
@@ -136,11 +142,14 @@ def check_file(
     parts.policy()
     parts.gates()
     check_recorded(reading, on_note or (lambda note: None))
+    config = reading.config()
+    ladder = _ladder(config)
+    check_prices(config, ladder)
     return [
         rung.model
         + ("" if rung.accept is None else f" (accept ≥ {rung.accept:g})")
         + ("" if rung.price is not None else " (price unknown)")
-        for rung in _ladder(reading.config()).rungs
+        for rung in ladder.rungs
     ]
 
 
@@ -181,9 +190,7 @@ def _asking_scorer(
     else:
         from .catalogue import catalogue_price
 
-        provider = config.providers[wanted.provider]
-        served_at = provider.kind if provider.kind == "recorded" else provider.base_url
-        price = catalogue_price(wanted.model, served_at)
+        price = catalogue_price(wanted.model, config.served_at(wanted.provider))
     return JudgedScorer(
         clients[wanted.provider],
         wanted.model,
@@ -191,51 +198,6 @@ def _asking_scorer(
         prompt=wanted.prompt,
         max_tokens=wanted.max_tokens,
     )
-
-
-def provider_clients(config: LadderConfig, http: Any = None) -> dict[str, Client]:
-    """Return a client for every provider that a rung or the judge uses; the caller closes them.
-
-    Args:
-        config: What the ladder file says.
-        http: An `httpx.AsyncClient` or transport for all of them; None: a connection pool each.
-    """
-    from .config import AnthropicProvider, JudgeScorer, RecordedProvider
-
-    used = {rung.provider for rung in config.ladder}
-    if isinstance(config.scorer, JudgeScorer):
-        used.add(config.scorer.provider)
-    clients: dict[str, Client] = {}
-    for name, provider in config.providers.items():
-        if name not in used:
-            continue
-        if isinstance(provider, RecordedProvider):
-            from .clients.recorded import RecordedClient
-
-            clients[name] = RecordedClient(name, provider.path)
-            continue
-        from .clients.http import Limits, as_transport
-
-        shared: dict[str, Any] = {
-            "headers": provider.headers,
-            "transport": None if http is None else as_transport(http),
-            "limits": Limits(
-                max_connections=provider.max_connections,
-                connect_timeout_s=provider.connect_timeout_s,
-            ),
-            "timeout_s": provider.timeout_s,
-        }
-        if isinstance(provider, AnthropicProvider):
-            from .clients.anthropic import AnthropicClient
-
-            shared["headers"] = {"anthropic-version": provider.version, **provider.headers}
-            clients[name] = AnthropicClient(name, provider.base_url, provider.api_key, **shared)
-        else:
-            from .clients.openai import OpenAIClient
-
-            shared["logprobs"] = provider.logprobs
-            clients[name] = OpenAIClient(name, provider.base_url, provider.api_key, **shared)
-    return clients
 
 
 def _sink(config: LadderConfig) -> Any:

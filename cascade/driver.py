@@ -1,23 +1,37 @@
 """The live driver of the walk: performs what it asks for, within the time the ask has.
 
-It calls clients, asks the scorer, and tells the walk what time is left. Everything it knows of one
-ask is in that ask's `Ask`.
+It calls clients within the budgets, asks the scorer, and tells the walk what time is left.
+Everything it knows of one ask is in that ask's `Ask`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from functools import partial
 from typing import Any
 
 import anyio
 
 from .budget import cost_of_failure
-from .errors import CascadeError, DeadlineExceeded, EngineClosed, ProviderTimeout, RunError
+from .ending import with_unneeded
+from .errors import (
+    CascadeError,
+    DeadlineExceeded,
+    EngineClosed,
+    LimitReached,
+    ProviderError,
+    ProviderTimeout,
+    RunError,
+)
 from .ladder import Ladder
 from .latency import LatencyWindow
 from .ports import Client, Clock, Scorer
-from .types import Attempt, CallContext, Demand, ModelCall, Request, Score
+from .pricing import add_costs, cost_usd
+from .resilience.hedge import Hedge, Hedging
+from .side_by_side import SideBySide
+from .spending import Held, Spending
+from .types import Answer, Attempt, CallContext, Demand, ModelCall, Request, Score
 from .walk import Answered, Call, Effect, Ending, Failed, Look, Outcome, Outlook
 
 __all__ = ["Ask", "Driver"]
@@ -95,19 +109,30 @@ class Driver:
 
     Args:
         ladder: The rungs.
-        clients: A client for each rung.
+        client: Performs the calls, each at its rung.
         scorer: Says how sure an answer is; None: every confidence is unknown.
         clock: Time source.
+        spending: Keeps calls within budgets; None: there are none.
+        hedge: When the next rung is asked beside a slow one; None: never.
     """
 
     def __init__(
-        self, ladder: Ladder, clients: Sequence[Client], scorer: Scorer | None, clock: Clock
+        self,
+        ladder: Ladder,
+        client: Client,
+        scorer: Scorer | None,
+        clock: Clock,
+        *,
+        spending: Spending | None = None,
+        hedge: Hedge | None = None,
     ) -> None:
         self._ladder = ladder
-        self._clients = clients
+        self._client = client
         self._scorer = scorer
         self._clock = clock
         self._latencies = [LatencyWindow(rung.expected_s) for rung in ladder.rungs]
+        self._spending = spending
+        self._hedging = None if hedge is None else Hedging(hedge)
         self._scopes: set[anyio.CancelScope] = set()
         self._cut = False
 
@@ -123,13 +148,41 @@ class Driver:
 
     async def run(self, steps: Generator[Effect, Outcome, Ending], ask: Ask) -> Ending:
         """Run a walk to its end: perform each effect, send back its outcome."""
+        if self._hedging is None or not ask.context.idempotent:
+            return await self._perform(steps, ask, partial(self._call_alone, ask))
+        return await self._run_side_by_side(steps, ask, self._hedging)
+
+    async def _run_side_by_side(
+        self, steps: Generator[Effect, Outcome, Ending], ask: Ask, hedging: Hedging
+    ) -> Ending:
+        ending: Ending | None = None
+        raised: Exception | None = None
+        async with anyio.create_task_group() as group:
+            calls = SideBySide(partial(self._call, ask), group, hedging, self._clock)
+            try:
+                ending = await self._perform(steps, ask, calls.call)
+            except Exception as exc:  # noqa: BLE001 - raised again, out of the task group's own wrapping
+                raised = exc
+            group.cancel_scope.cancel()
+        if ending is None:
+            assert raised is not None
+            raise raised
+        unneeded = calls.unneeded(self._ladder, ending)
+        return with_unneeded(ending, unneeded) if unneeded else ending
+
+    async def _perform(
+        self,
+        steps: Generator[Effect, Outcome, Ending],
+        ask: Ask,
+        call: Callable[[Call], Awaitable[Answered | Failed]],
+    ) -> Ending:
         try:
             effect = next(steps)
             while True:
                 ask.attempts = effect.attempts
                 outcome: Outcome
                 if isinstance(effect, Call):
-                    outcome = await self._call(effect.rung, effect.call, ask)
+                    outcome = await call(effect)
                 elif isinstance(effect, Look):
                     outcome = self._look(ask)
                 else:
@@ -138,6 +191,9 @@ class Driver:
         except StopIteration as end:
             ending: Ending = end.value
             return ending
+
+    async def _call_alone(self, ask: Ask, effect: Call) -> Answered | Failed:
+        return await self._call(ask, effect.rung, effect.call)
 
     def _look(self, ask: Ask) -> Outlook:
         """Return what time the ask has left, and what each rung is expected to take."""
@@ -156,17 +212,54 @@ class Driver:
             return anyio.CancelScope()
         return anyio.move_on_after(deadline - self._clock.monotonic())
 
-    async def _call(self, rung: int, call: ModelCall, ask: Ask) -> Answered | Failed:
+    async def _call(self, ask: Ask, rung: int, call: ModelCall) -> Answered | Failed:
+        """Perform one call, within the budgets if there are any."""
+        if self._spending is None:
+            return await self._complete(ask, rung, call)
+        held = await self._spending.hold(rung, call, ask.attempts)
+        if not isinstance(held, Held):
+            error, when_spent = held
+            return Failed(error=error, latency_s=0.0, cost_usd=0.0, final=when_spent == "refuse")
+        outcome: Answered | Failed | None = None
+        try:
+            outcome = await self._complete(ask, rung, call)
+        finally:
+            # Cancelled or not, the call may have cost something; the ledger is quick.
+            with anyio.CancelScope(shield=True):
+                await self._settle(held, outcome)
+        return outcome
+
+    async def _settle(self, held: Held, outcome: Answered | Failed | None) -> None:
+        assert self._spending is not None
+        if outcome is None:
+            await self._spending.settle(held, None, None)
+        elif isinstance(outcome, Answered):
+            answer = outcome.answer
+            price = self._ladder.rungs[held.rung].price
+            paid = cost_usd(answer.usage, price) if answer.cost_usd is None else answer.cost_usd
+            paid = add_costs(paid, *(request.cost_usd for request in answer.tries))
+            await self._spending.settle(held, answer.usage, paid)
+        else:
+            error = outcome.error
+            tries = error.tries if isinstance(error, ProviderError) else ()
+            paid = add_costs(outcome.cost_usd, *(request.cost_usd for request in tries))
+            if paid == 0.0:
+                await self._spending.release(held)
+            else:
+                await self._spending.settle(held, None, paid)
+
+    async def _complete(self, ask: Ask, rung: int, call: ModelCall) -> Answered | Failed:
         started = self._clock.monotonic()
         if self._cut:  # closed while this ask was running: open no new connection
             return Failed(error=_closed(), latency_s=0.0, cost_usd=0.0, final=True)
         ask.calling.add(rung)
         scope = self._scope(ask)
         self._scopes.add(scope)
+        answer: Answer | None = None
         error: CascadeError | None = None
         try:
             with scope:
-                answer = await self._clients[rung].complete(call)
+                answer = await self._client.complete(call)
         except CascadeError as exc:
             # A client that cannot send this request (`ConfigError`) is one failed rung like any other:
             # what earlier rungs answered is paid for, and another rung may take it.
@@ -175,18 +268,19 @@ class Driver:
             self._scopes.discard(scope)
         ask.calling.discard(rung)
         latency_s = self._clock.monotonic() - started
-        if scope.cancelled_caught:
-            error = _closed() if self._cut else _out_of_time(ask)
-        if error is None:
+        if answer is not None:
             self._latencies[rung].add(latency_s)
             return Answered(answer=answer, latency_s=latency_s)
+        if error is None:
+            error = _closed() if self._cut else _out_of_time(ask)
         if isinstance(error, (DeadlineExceeded, ProviderTimeout)):
             self._latencies[rung].add(latency_s)  # it would have taken longer still
         return Failed(
             error=error,
             latency_s=latency_s,
             cost_usd=cost_of_failure(error),
-            final=isinstance(error, (DeadlineExceeded, EngineClosed)),
+            final=isinstance(error, (DeadlineExceeded, EngineClosed))
+            or (isinstance(error, LimitReached) and error.refuse),
         )
 
     async def _measure(self, attempts: tuple[Attempt, ...], ask: Ask) -> Score:

@@ -26,7 +26,11 @@ from .ladder import Ladder
 from .policy import Policy, Thresholds
 from .ports import Client, Clock, Observer, Scorer, Sink
 from .recording import Recorder
+from .resilience.hedge import Hedge
+from .resilience.limits import CallLimits
 from .rules import BUILT_IN_GATES, Gate
+from .spending import Spending
+from .tenants import Rungs, TenantLimits
 from .types import Result
 from .walk import Keep, OnAllRejected, Plan, walk
 
@@ -64,6 +68,10 @@ class Cascade:
         deadline_s: Seconds an ask may take that names no deadline of its own; None: as long as the
             providers' timeouts let it.
         grace_s: Seconds that closing lets asks in flight finish before they are cut.
+        hedge: When the next rung is asked beside a slow one; None: never.
+        spending: Keeps calls within the budgets of the ladder and of tenants; None: there are none.
+        tenant_limits: Calls at once and a minute by tenant, over all rungs; under ``"*"`` for each
+            that is not named, on its own.
         clock: Time source.
         new_id: Makes the id of an ask.
 
@@ -87,6 +95,9 @@ class Cascade:
         observers: Sequence[Observer] = (),
         deadline_s: float | None = None,
         grace_s: float = GRACE_S,
+        hedge: Hedge | None = None,
+        spending: Spending | None = None,
+        tenant_limits: Mapping[str, CallLimits] | None = None,
         clock: Clock | None = None,
         new_id: Callable[[], str] | None = None,
     ) -> None:
@@ -113,12 +124,17 @@ class Cascade:
             else tuple(gates),
             on_all_rejected=on_all_rejected,
             keep=keep,
+            backups=hedge is not None,
         )
         self._sink = sink
         self._clock = clock or SystemClock()
         self._new_id = new_id or _new_id
-        rung_clients = [clients[rung.provider] for rung in ladder.rungs]
-        self._driver = Driver(ladder, rung_clients, scorer, self._clock)
+        self._spending = spending
+        client: Client = Rungs([clients[rung.provider] for rung in ladder.rungs])
+        if tenant_limits:
+            client = TenantLimits(client, tenant_limits, self._clock)
+        self._client = client
+        self._driver = Driver(ladder, client, scorer, self._clock, spending=spending, hedge=hedge)
         self._recorder = Recorder(
             ladder,
             None if scorer is None else scorer.version,
@@ -149,6 +165,8 @@ class Cascade:
     async def __aenter__(self) -> Self:
         if self._sink is not None:
             self._sink.start()
+        if self._spending is not None:
+            self._spending.start()
         self._driver.open()
         self._open = True
         return self
@@ -174,9 +192,12 @@ class Cascade:
         with anyio.CancelScope(shield=True):
             await self._wait_for_asks(self._grace_s if grace_s is None else grace_s)
             self._driver.cut()
+            await self._client.aclose()
             for client in self._clients.values():
                 await client.aclose()
             await self._wait_for_asks(CLOSING_S)  # what was cut still has its records to write
+            if self._spending is not None:
+                await self._spending.aclose()
             if self._sink is not None:
                 await anyio.to_thread.run_sync(self._sink.close)
 
@@ -235,11 +256,13 @@ class Cascade:
             AllRungsFailed: No rung gave an answer; a group of every cause. Like every `RunError` that
                 ends an ask it holds `attempts`, `cost_usd` and `ask_id`.
             DeadlineExceeded: The time ran out before any rung had answered.
-            BudgetExceeded: `max_cost_usd` allows no call.
+            BudgetExceeded: `max_cost_usd`, or a budget of the tenant or the ladder, allows no call.
         """
         if not self._open:
             raise EngineClosed("the engine is not open; use `async with Cascade(...) as ladder:`")
         check_labels(tenant, metadata)
+        if self._spending is not None:
+            self._spending.check_tenant(tenant)
         request = make_request(
             prompt,
             tools=tools,

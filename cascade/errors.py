@@ -215,7 +215,7 @@ def _rebuild(kind: type[ProviderError], message: str, fields: dict[str, Any]) ->
     return error
 
 
-_OF_THE_ASK = ("ask_id", "attempts", "cost_usd", "tries")
+_OF_THE_ASK = ("ask_id", "attempts", "cost_usd", "tries", "refuse")
 
 
 class ConnectFailed(ProviderError):
@@ -296,7 +296,13 @@ class CoolingDown(NotCalled):
 
 
 class LimitReached(NotCalled):
-    """A limit of ours on calls or tokens leaves no room within the time or the queue."""
+    """A limit of ours on calls or tokens leaves no room within the time or the queue.
+
+    Attributes:
+        refuse: Whether the limit is set to end the ask instead of letting it go on with another rung.
+    """
+
+    refuse: bool = False
 
 
 class AllRungsFailed(ExceptionGroup[CascadeError], RunError):

@@ -143,6 +143,7 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
         logprobs: Whether token log-probabilities are wanted.
         top_logprobs: Alternatives wanted per token, >= 0.
         extra: The rung's extra request fields; the request's own fields win over them.
+        rung: Index in the ladder of the rung it is for.
         context: Whose call it is and how long it may take.
     """
 
@@ -152,6 +153,7 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
     logprobs: bool = True
     top_logprobs: int = 5
     extra: Mapping[str, Any] = {}
+    rung: int = 0
     context: CallContext = NO_CONTEXT
 
     def __repr__(self) -> str:

@@ -226,19 +226,22 @@ def _call(
     above = next((i for i in allowed if i > rung), None) if plan.backups else None
     return Call(
         rung=rung,
-        call=_model_call(rungs[rung], request, context),
+        call=_model_call(rung, rungs[rung], request, context),
         attempts=attempts,
-        backup=None if above is None else (above, _model_call(rungs[above], request, context)),
+        backup=None
+        if above is None
+        else (above, _model_call(above, rungs[above], request, context)),
     )
 
 
-def _model_call(rung: Rung, request: Request, context: CallContext) -> ModelCall:
+def _model_call(index: int, rung: Rung, request: Request, context: CallContext) -> ModelCall:
     return ModelCall(
         model=rung.model,
         request=request,
         max_tokens=rung.max_tokens,
         top_logprobs=rung.top_logprobs,
         extra=rung.extra,
+        rung=index,
         context=context,
     )
 
@@ -268,6 +271,7 @@ def _answered_attempt(
     verdict: Verdict = "rejected" if failed else "escalated"
     stated = answer.cost_usd
     paid = cost_usd(answer.usage, rung.price) if stated is None else stated
+    tries = tuple(_priced(request, paid) for request in answer.tries)
     return Attempt(
         rung=index,
         model=rung.model,
@@ -276,10 +280,17 @@ def _answered_attempt(
         reason=f"failed gate {_names(failed)}" if failed else "",
         answer=answer,
         failed_gates=failed,
-        cost_usd=_with_tries(paid, answer.tries) if answer.tries else paid,
+        cost_usd=_with_tries(paid, tries) if tries else paid,
         latency_s=outcome.latency_s,
-        tries=answer.tries,
+        tries=tries,
     )
+
+
+def _priced(request: Try, paid: float | None) -> Try:
+    """Return a hedged request with what it cost at most: as much as the answer that came first."""
+    if not request.estimated or request.cost_usd is not None:
+        return request
+    return replace(request, cost_usd=paid)
 
 
 def _with_tries(cost: float | None, tries: Sequence[Try]) -> float | None:

@@ -81,6 +81,7 @@ def judge_log(
             it, or the judge was given up.
     """
     from cascade import build
+    from cascade.build_clients import provider_clients
 
     file = config or build.default_config_path()
     # Not a whole engine: the judge need not be a rung, and the other providers are not opened.
@@ -91,7 +92,7 @@ def judge_log(
     if not yes:
         print("nothing was asked; add --yes to go on")
         raise typer.Exit(1)
-    clients = build.provider_clients(settings)
+    clients = provider_clients(settings)
     labels, judged = LabelFile(path if path.is_dir() else path.parent), Judged()
     try:
         anyio.run(partial(_work, chosen, clients, path, labels, count, at_once, judged))

@@ -20,7 +20,14 @@ from .policies import (
     WeightedPolicy,
 )
 from .prices import PriceConfig
-from .providers import AnthropicProvider, OpenAIProvider, RecordedProvider
+from .providers import (
+    AnthropicProvider,
+    OpenAIProvider,
+    PoolMember,
+    PoolProvider,
+    RecordedProvider,
+)
+from .resilience import BreakerConfig, HedgeConfig, LimitsConfig, RetryConfig
 from .schema import LadderConfig, LogConfig, RungConfig
 from .scorers import (
     CustomScorer,
@@ -31,33 +38,45 @@ from .scorers import (
     PTrueScorer,
     TrainedScorer,
 )
+from .tenants import BudgetConfig, MemoryLedger, RedisLedger, SqliteLedger, TenantConfig
 
 __all__ = [
     "AgreementPolicy",
     "AnthropicProvider",
+    "BreakerConfig",
+    "BudgetConfig",
     "CascadeRoutingPolicy",
     "ChainPolicy",
     "ContinuationConfig",
     "CustomPolicy",
     "CustomScorer",
     "FixedPolicy",
+    "HedgeConfig",
     "InductionPolicy",
     "JudgeScorer",
     "LadderConfig",
+    "LimitsConfig",
     "LogConfig",
     "LogprobScorer",
+    "MemoryLedger",
     "NoScorer",
     "OpenAIProvider",
     "PTrueScorer",
     "PluginScorer",
     "PolicyConfig",
+    "PoolMember",
+    "PoolProvider",
     "PriceConfig",
     "PythonGate",
     "RandomSharePolicy",
     "RecordedProvider",
+    "RedisLedger",
     "RegexGate",
+    "RetryConfig",
     "RoutingPolicy",
     "RungConfig",
+    "SqliteLedger",
+    "TenantConfig",
     "ThresholdPolicy",
     "TrainedScorer",
     "WeightedPolicy",

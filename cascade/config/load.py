@@ -16,8 +16,10 @@ from .document import MAX_PROBLEMS, Document, open_document, read_file
 from .mistakes import report_mistakes
 from .parts import POLICY, Parts, sound_parts
 from .providers import RecordedProvider
+from .reliability_checks import check_reliability
 from .schema import LadderConfig
 from .scorers import TrainedScorer
+from .tenants import SqliteLedger
 from .yaml_source import KeyPath
 
 __all__ = [
@@ -127,6 +129,7 @@ def _read(
         report_mistakes(exc, document)
     parts = sound_parts(document, folder, policy_read=policy_read)
     check_parts(parts, document, untrained=untrained)
+    check_reliability(document)
     return LadderReading(document=document, parts=parts, _config=config)
 
 
@@ -225,6 +228,9 @@ def _with_absolute_paths(config: LadderConfig, document: Document, folder: Path)
     if isinstance(config.scorer, TrainedScorer):
         path = absolute(config.scorer.path, ("scorer", "path"))
         changed["scorer"] = config.scorer.model_copy(update={"path": path})
+    if isinstance(config.ledger, SqliteLedger):
+        path = absolute(config.ledger.path, ("ledger", "path"))
+        changed["ledger"] = config.ledger.model_copy(update={"path": path})
     if config.log is not None:
         path = absolute(config.log.path, ("log", "path"))
         changed["log"] = config.log.model_copy(update={"path": path})

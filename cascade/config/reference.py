@@ -32,7 +32,14 @@ from .policies import (
     WeightedPolicy,
 )
 from .prices import PriceConfig
-from .providers import AnthropicProvider, OpenAIProvider, RecordedProvider
+from .providers import (
+    AnthropicProvider,
+    OpenAIProvider,
+    PoolMember,
+    PoolProvider,
+    RecordedProvider,
+)
+from .resilience import BreakerConfig, HedgeConfig, LimitsConfig, RetryConfig
 from .schema import LadderConfig, LogConfig, RungConfig
 from .scorers import (
     CustomScorer,
@@ -43,6 +50,7 @@ from .scorers import (
     PTrueScorer,
     TrainedScorer,
 )
+from .tenants import BudgetConfig, MemoryLedger, RedisLedger, SqliteLedger, TenantConfig
 
 __all__ = ["main", "reference_markdown", "write_reference"]
 
@@ -51,6 +59,12 @@ _SECTIONS: Sequence[tuple[str, type[BaseModel]]] = (
     ("`providers.<name>`, kind `openai`", OpenAIProvider),
     ("`providers.<name>`, kind `anthropic`", AnthropicProvider),
     ("`providers.<name>`, kind `recorded`", RecordedProvider),
+    ("`providers.<name>`, kind `pool`", PoolProvider),
+    ("`providers.<name>.of[i]`", PoolMember),
+    ("`providers.<name>.retry`", RetryConfig),
+    ("`providers.<name>.breaker`", BreakerConfig),
+    ("`providers.<name>.limits`, `tenants.<name>.limits`", LimitsConfig),
+    ("`hedge`, `providers.<name>.hedge`", HedgeConfig),
     ("`ladder[i]`", RungConfig),
     ("`ladder[i].price`", PriceConfig),
     ("`scorer`, kind `logprob`", LogprobScorer),
@@ -73,6 +87,11 @@ _SECTIONS: Sequence[tuple[str, type[BaseModel]]] = (
     ("`policy` of your own", CustomPolicy),
     ("`gates[i]`: a pattern", RegexGate),
     ("`gates[i]`: a function", PythonGate),
+    ("`tenants.<name>`", TenantConfig),
+    ("`budgets[i]`, `tenants.<name>.budgets[i]`", BudgetConfig),
+    ("`ledger`, kind `sqlite`", SqliteLedger),
+    ("`ledger`, kind `memory`", MemoryLedger),
+    ("`ledger`, kind `redis`", RedisLedger),
     ("`log`", LogConfig),
 )
 
@@ -164,7 +183,8 @@ def _default(field: FieldInfo) -> str:
     if value is None or value is PydanticUndefined:
         return "absent"
     if isinstance(value, BaseModel):
-        return f"`kind: {value.kind}`"  # type: ignore[attr-defined]
+        kind = getattr(value, "kind", None)
+        return "on, as below" if kind is None else f"`kind: {kind}`"
     if isinstance(value, float):
         return f"`{value:g}`" if value < 1e5 else f"`{value:.0f}`"
     if isinstance(value, tuple):

@@ -16,9 +16,11 @@ from ..pricing import Price
 from .gates import GateConfig
 from .policies import PolicyConfig, ThresholdPolicy
 from .prices import PriceConfig
-from .providers import ProviderConfig
+from .providers import PoolProvider, ProviderConfig, RecordedProvider
+from .resilience import HedgeConfig
 from .scorers import LogprobScorer, ScorerConfig
 from .table import Table
+from .tenants import Budgets, LedgerConfig, SqliteLedger, TenantConfig, WhenSpent
 from .values import Count, Free, Name, Probability, Seconds
 
 __all__ = ["LadderConfig", "LogConfig", "RungConfig"]
@@ -49,6 +51,16 @@ class RungConfig(Table):
     )
     top_logprobs: Annotated[int, Field(ge=0, le=20)] = Field(
         default=5, description="Alternatives asked for with each token."
+    )
+    context_window: Count | None = Field(
+        default=None,
+        description="Tokens that prompt and answer may have together. After a prompt too long for "
+        "another rung, rungs with a window no larger are passed over. Absent: unknown.",
+    )
+    expected_s: Seconds | None = Field(
+        default=None,
+        description="Seconds a call takes as long as fewer than five have been seen. With a deadline, "
+        "rungs that would take longer than what is left are passed over. Absent: unknown.",
     )
     request: Free = Field(
         default_factory=dict,
@@ -117,7 +129,43 @@ class LadderConfig(Table):
         description="Which of the answers tried is returned. `last` is for scorers whose "
         "confidences cannot be compared between models, as those of `logprob` sometimes cannot.",
     )
+    deadline_s: Seconds | None = Field(
+        default=600.0,
+        description="Seconds an ask may take that names no `deadline_s`; then it ends with the best "
+        "answer it has. `null`: no end is set.",
+    )
+    grace_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        default=10.0, description="Seconds that closing lets asks in flight finish."
+    )
+    hedge: HedgeConfig | None = Field(
+        default=None,
+        description="Ask the next rung beside a slow one. Absent: never. (A pool asks another member "
+        "of its own.)",
+    )
+    tenants: dict[Name, TenantConfig] = Field(
+        default_factory=dict,
+        description='Limits and budgets by tenant; `"*"` is each tenant not named. Without it, asks '
+        "of tenants not named here are refused. Absent: every tenant may do everything.",
+    )
+    budgets: Budgets = Field(default=(), description="What the whole ladder may spend.")
+    when_spent: WhenSpent = Field(
+        default="refuse", description="What then happens, as under `tenants`."
+    )
+    ledger: LedgerConfig = Field(
+        default=SqliteLedger(), description="Where it is kept what was spent of `budgets`."
+    )
     log: LogConfig | None = Field(default=None, description="The decision log. Absent: none.")
+
+    def served_at(self, provider: str) -> str:
+        """Return where a provider serves its models: its address, or ``recorded``.
+
+        Of a pool it is where its first member does.
+        """
+        found = self.providers[provider]
+        if isinstance(found, PoolProvider):
+            first = found.of[0]
+            return self.served_at(first if isinstance(first, str) else first.provider)
+        return found.kind if isinstance(found, RecordedProvider) else found.base_url
 
     def to_ladder(self, prices: Callable[[str, str], Price | None]) -> Ladder:
         """Return the ladder as the engine runs it.
@@ -132,8 +180,7 @@ class LadderConfig(Table):
         tuned = self.policy.accept if isinstance(self.policy, ThresholdPolicy) else {}
         rungs = []
         for rung in self.ladder:
-            provider = self.providers[rung.provider]
-            served_at = provider.kind if provider.kind == "recorded" else provider.base_url
+            served_at = self.served_at(rung.provider)
             rungs.append(
                 Rung(
                     model=rung.model,
@@ -146,6 +193,8 @@ class LadderConfig(Table):
                     max_tokens=rung.max_tokens,
                     top_logprobs=rung.top_logprobs,
                     extra=rung.request,
+                    context_window=rung.context_window,
+                    expected_s=rung.expected_s,
                 )
             )
         return Ladder(name=self.name, rungs=tuple(rungs), metadata=self.metadata)
