@@ -165,6 +165,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, {}, self.server.seen if self.path == "/seen" else self.server.open)
 
     def do_POST(self) -> None:
+        if self.path.startswith("/reads-slowly/"):
+            time.sleep(0.3)
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.count += 1
         first = self.count == 1
@@ -215,6 +217,24 @@ class _Handler(BaseHTTPRequestHandler):
     def behave_hang_in_body(self, _: Any, first: bool) -> None:
         self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
         self.behave_hang(_, first)
+
+    def behave_late(self, _: Any, __: bool) -> None:
+        """Answer after a while, an interim answer first."""
+        self.wfile.write(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n")
+        time.sleep(0.15)
+        self._send(200, {}, completion())
+
+    def behave_drip(self, _: Any, __: bool) -> None:
+        """Answer in pieces, each soon after the one before, all together slowly."""
+        body = json.dumps(completion()).encode()
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
+        for i in range(0, len(body), 80):
+            time.sleep(0.03)
+            self.wfile.write(body[i : i + 80])
+
+    def behave_reads_slowly(self, _: Any, __: bool) -> None:
+        """Answer at once; `do_POST` has taken its time to read."""
+        self._send(200, {}, completion())
 
     def behave_reset(self, _: Any, __: bool) -> None:
         self._reset()

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
-from .faults import BrokenAnswer, Cut, TooLarge, Unsent
+from .faults import BrokenAnswer, Cut, Late, TooLarge, Unsent
 
 __all__ = ["Connections", "HttpResponse", "Origin"]
 
@@ -74,7 +74,13 @@ class Connections:
         most: int,
         connect_timeout_s: float,
         most_bytes: int,
+        first_byte_s: float | None = None,
+        between_s: float | None = None,
     ) -> None:
+        self.first_byte_s = first_byte_s
+        """Seconds from a request to the head of its answer; None: only the whole is timed."""
+        self.between_s = between_s
+        """Seconds between two pieces of an answer; None: only the whole is timed."""
         self._loop = asyncio.get_running_loop()
         self._new_parser = new_parser
         self._parser_errors = parser_errors
@@ -83,6 +89,8 @@ class Connections:
         self._most_bytes = most_bytes
         self._permits = asyncio.Semaphore(most)
         self._connecting = asyncio.Semaphore(_MOST_CONNECTING)
+        self._lookups: dict[str, asyncio.Future[Any]] = {}
+        self._known_hosts: set[str] = set()
         self._idle: dict[Origin, deque[_Connection]] = {}
         self._open: set[_Connection] = set()
         self._closed = False
@@ -99,7 +107,7 @@ class Connections:
         Raises:
             Unsent: No connection, or none in time, and the request has not left on another one.
             OSError: The connection ended (`Cut`) before the answer was complete.
-            TimeoutError: Not answered in time.
+            Late: Not answered, not begun or not gone on with in time.
             BrokenAnswer: What came is not HTTP.
             TooLarge: The body passes the limit.
         """
@@ -109,7 +117,7 @@ class Connections:
                 async with asyncio.timeout_at(deadline):
                     await self._permits.acquire()
             except TimeoutError as exc:
-                raise Unsent(exc) from exc
+                raise Unsent(Late.free(timeout_s)) from exc
         else:
             await self._permits.acquire()
         try:
@@ -117,19 +125,19 @@ class Connections:
             sent = connection is not None
             if connection is not None:
                 try:
-                    return await connection.exchange(head, body, deadline)
+                    return await connection.exchange(head, body, deadline, timeout_s)
                 except TimeoutError:
                     raise
                 except OSError:
                     if connection.touched or self._closed:
                         raise
             try:
-                connection = await self._connect(origin, deadline)
+                connection = await self._connect(origin, deadline, timeout_s)
             except OSError as exc:
                 if sent:  # a server that died over it may have done what it was asked
                     raise
                 raise Unsent(exc) from exc
-            return await connection.exchange(head, body, deadline)
+            return await connection.exchange(head, body, deadline, timeout_s)
         finally:
             self._permits.release()
 
@@ -138,6 +146,8 @@ class Connections:
         self._closed = True
         if self._sweeping is not None:
             self._sweeping.cancel()
+        for lookup in self._lookups.values():
+            lookup.cancel()
         for connection in list(self._open):
             connection.abort()
         for _ in range(_CLOSING_TURNS):
@@ -182,17 +192,23 @@ class Connections:
             connection.abort()
         return None
 
-    async def _connect(self, origin: Origin, deadline: float) -> _Connection:
+    async def _connect(self, origin: Origin, deadline: float, timeout_s: float) -> _Connection:
         if len(self._open) >= self._most:  # the rest of them idle, perhaps for another origin
             next((kept.popleft() for kept in self._idle.values() if kept), _NOBODY).abort()
         if self._connecting.locked():
-            async with asyncio.timeout_at(deadline):
-                await self._connecting.acquire()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._connecting.acquire()
+            except TimeoutError as exc:
+                raise Late.free(timeout_s) from exc
         else:
             await self._connecting.acquire()
         try:
             now = self._loop.time()
-            async with asyncio.timeout_at(min(deadline, now + self._connect_timeout_s)):
+            limit = asyncio.timeout_at(min(deadline, now + self._connect_timeout_s))
+            async with limit:
+                if not origin.is_address and origin.host not in self._known_hosts:
+                    await self._look_up(origin)
                 _, connection = await self._loop.create_connection(
                     lambda: _Connection(self, origin, self._new_parser, self._parser_errors),
                     origin.host,
@@ -201,10 +217,37 @@ class Connections:
                     # An address leaves no choice to race for, and a race costs tasks.
                     happy_eyeballs_delay=None if origin.is_address else _EYEBALLS_S,
                 )
+        except OSError as exc:
+            self._known_hosts.discard(origin.host)
+            if not limit.expired():  # a timeout of the system's own, too
+                raise
+            raise Late.connecting(self._connect_timeout_s, timeout_s) from exc
         finally:
             self._connecting.release()
         connection.most_bytes = self._most_bytes
         return connection
+
+    async def _look_up(self, origin: Origin) -> None:
+        """Wait until the host's name is known to lead somewhere; a crowd waits for one lookup.
+
+        Names are looked up in a few threads, and nothing cuts that short: each call with a lookup of
+        its own, one dead name would take every thread for as long as the resolver pleases.
+        """
+        host = origin.host
+        lookup = self._lookups.get(host)
+        if lookup is None:
+            lookup = self._lookups[host] = self._loop.run_in_executor(
+                None, socket.getaddrinfo, host, origin.port
+            )
+            lookup.add_done_callback(lambda _: self._lookups.pop(host, None))
+        await asyncio.wait([lookup])
+        if lookup.cancelled():
+            raise Cut
+        error = lookup.exception()
+        if isinstance(error, OSError):
+            raise type(error)(*error.args)  # each waiter one of its own
+        lookup.result()
+        self._known_hosts.add(host)
 
     def add(self, connection: _Connection) -> None:
         """Take note of a connection that is open."""
@@ -242,6 +285,7 @@ class _Connection(asyncio.Protocol):
     _until_end: bool
     _complete: bool
     _keep: bool
+    _timer: asyncio.TimerHandle
 
     def __init__(
         self,
@@ -261,6 +305,10 @@ class _Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._waiting: asyncio.Future[None] | None = None
+        self._deadline = 0.0
+        self._timeout_s = 0.0
+        self._silent_since = 0.0
+        self._sending = False
         self._begin()
 
     @property
@@ -268,7 +316,9 @@ class _Connection(asyncio.Protocol):
         """Whether a request can be sent."""
         return self._transport is not None and not self._transport.is_closing()
 
-    async def exchange(self, head: bytes, body: bytes, deadline: float) -> HttpResponse:
+    async def exchange(
+        self, head: bytes, body: bytes, deadline: float, timeout_s: float
+    ) -> HttpResponse:
         """Send a request and wait for the whole answer; a failure of any kind closes."""
         transport = self._transport
         if transport is None:
@@ -281,7 +331,10 @@ class _Connection(asyncio.Protocol):
         else:
             transport.write(b"%b%d\r\n\r\n" % (head, len(body)))
             transport.write(body)
-        timer = self._loop.call_at(deadline, self._fail, TimeoutError())
+        self._deadline, self._timeout_s = deadline, timeout_s
+        if self._owner.first_byte_s is not None:
+            self._silent_since = self._loop.time()
+        self._timer = self._loop.call_at(self._due(), self._on_timer)
         try:
             await waiting
             answer = HttpResponse(self._status, self._headers, self._whole_body())
@@ -289,7 +342,7 @@ class _Connection(asyncio.Protocol):
             self.abort()
             raise
         finally:
-            timer.cancel()
+            self._timer.cancel()
             self._waiting = None
         keep = self._keep
         self._begin()  # an idle connection must not hold on to the answer
@@ -322,6 +375,7 @@ class _Connection(asyncio.Protocol):
             self.abort()  # nobody has asked: a server's farewell to an idle connection
             return
         self.touched = True
+        headed = self._headed
         try:
             self._parser.feed_data(data)
         except self._parser_errors as exc:
@@ -331,6 +385,20 @@ class _Connection(asyncio.Protocol):
             self._fail(TooLarge(self.most_bytes))
         elif self._complete:
             waiting.set_result(None)
+        elif self._headed and self._owner.between_s is not None:
+            self._silent_since = self._loop.time()
+            if not headed:  # what is due now may be due before that which the timer waits for
+                self._timer.cancel()
+                self._timer = self._loop.call_at(self._due(), self._on_timer)
+
+    def pause_writing(self) -> None:
+        """Note that the request is still leaving: no answer is to be expected yet."""
+        self._sending = True
+
+    def resume_writing(self) -> None:
+        """Note that the request, all but the last bytes, has left."""
+        self._sending = False
+        self._silent_since = self._loop.time()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail the waiting request, unless the end of the connection ends its body."""
@@ -395,6 +463,31 @@ class _Connection(asyncio.Protocol):
         self._until_end = False
         self._complete = False
         self._keep = False
+
+    def _due(self) -> float:
+        """Return when the exchange is given up unless something more comes, on the loop's clock."""
+        # An interim answer (1xx) is not its beginning.
+        patience = self._owner.between_s if self._headed else self._owner.first_byte_s
+        if patience is None:
+            return self._deadline
+        return min(self._deadline, self._silent_since + patience)
+
+    def _on_timer(self) -> None:
+        """Give up, or come again when it is due by now: pieces that come in do not touch the timer."""
+        now = self._loop.time()
+        if self._sending and not self._headed:
+            self._silent_since = now
+        due = self._due()
+        if now < due:
+            self._timer = self._loop.call_at(due, self._on_timer)
+            return
+        owner = self._owner
+        if now >= self._deadline:
+            self._fail(Late.whole(self._timeout_s))
+        elif self._headed:
+            self._fail(Late.between(owner.between_s or 0.0))
+        else:
+            self._fail(Late.first(owner.first_byte_s or 0.0))
 
     def _fail(self, exc: Exception) -> None:
         if self._waiting is not None and not self._waiting.done():

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from ..errors import BadResponse, ConnectFailed, ProviderError, ProviderTimeout
 
-__all__ = ["SILENT", "BrokenAnswer", "Cut", "TooLarge", "Unsent", "translated"]
+__all__ = ["SILENT", "BrokenAnswer", "Cut", "Late", "TooLarge", "Unsent", "translated"]
 
 SILENT = "without sending a response"
 """How httpcore says that a connection was closed before any of the answer had come."""
@@ -32,6 +32,48 @@ _BAD_RESPONSES = frozenset(
 
 class Cut(ConnectionError):
     """The connection ended before the answer was complete."""
+
+
+class Late(TimeoutError):
+    """A time that is set for a part of the exchange ran out.
+
+    Args:
+        missing: What had not come, up to the name of the host: "nothing of an answer from".
+        setting: The key that sets the time.
+        seconds: The time.
+    """
+
+    def __init__(self, missing: str, setting: str, seconds: float) -> None:
+        super().__init__(f"{missing} … within {setting} {seconds:g}")
+        self.missing = missing
+        self.limit = f"{setting} {seconds:g}"
+
+    @classmethod
+    def whole(cls, timeout_s: float) -> Late:
+        """Return that of the whole exchange."""
+        return cls("no whole answer from", "timeout_s", timeout_s)
+
+    @classmethod
+    def free(cls, timeout_s: float) -> Late:
+        """Return that of a call that waited for its turn until the end."""
+        return cls("no free connection to", "timeout_s", timeout_s)
+
+    @classmethod
+    def connecting(cls, connect_timeout_s: float, timeout_s: float) -> Late:
+        """Return that of opening a connection."""
+        if connect_timeout_s < timeout_s:
+            return cls("no connection to", "connect_timeout_s", connect_timeout_s)
+        return cls("no connection to", "timeout_s", timeout_s)
+
+    @classmethod
+    def first(cls, seconds: float) -> Late:
+        """Return that of an answer's beginning."""
+        return cls("nothing of an answer from", "first_token_timeout_s", seconds)
+
+    @classmethod
+    def between(cls, seconds: float) -> Late:
+        """Return that of each further piece."""
+        return cls("no more of the answer from", "between_tokens_timeout_s", seconds)
 
 
 class BrokenAnswer(Exception):
@@ -76,6 +118,8 @@ def translated(exc: Exception, *, url: str, provider: str, model: str) -> Provid
     if isinstance(exc, TooLarge):
         kind: type[ProviderError] = BadResponse
         words = f"{exc} from {host}"
+    elif isinstance(exc, Late):
+        kind, words = ProviderTimeout, f"{exc.missing} {host} within {exc.limit}"
     elif isinstance(exc, TimeoutError) or "TimeoutException" in names:
         kind, words = ProviderTimeout, f"no answer from {host} in time ({names[0]})"
     elif _means_bad_response(exc, names):

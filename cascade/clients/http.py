@@ -23,7 +23,7 @@ import anyio
 
 from ..errors import ConfigError
 from .connection import Connections, HttpResponse
-from .faults import SILENT, BrokenAnswer, TooLarge, Unsent, translated
+from .faults import SILENT, BrokenAnswer, Late, TooLarge, Unsent, translated
 from .route import Route, proxy_for, route_to, tls_context
 
 if TYPE_CHECKING:
@@ -89,11 +89,23 @@ class Transport(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much a transport takes on: connections, seconds to connect, bytes of an answer."""
+    """How much a transport takes on, and how long it waits for parts of an exchange.
+
+    Attributes:
+        max_connections: Connections open at a time; further calls wait for one.
+        connect_timeout_s: Seconds to open a connection, TLS included.
+        max_response_bytes: Largest body taken, after decompression.
+        first_token_timeout_s: Seconds from a request sent to the head of its answer; None: only the
+            whole is timed. An answer that is not streamed begins once all of it is written.
+        between_tokens_timeout_s: Seconds between two pieces of an answer; None: only the whole is
+            timed.
+    """
 
     max_connections: int = MAX_CONNECTIONS
     connect_timeout_s: float = CONNECT_TIMEOUT_S
     max_response_bytes: int = MAX_RESPONSE_BYTES
+    first_token_timeout_s: float | None = None
+    between_tokens_timeout_s: float | None = None
 
 
 def default_transport(limits: Limits | None = None) -> DefaultTransport:
@@ -226,6 +238,8 @@ class AsyncioTransport:
             most=self._limits.max_connections,
             connect_timeout_s=self._limits.connect_timeout_s,
             most_bytes=self._limits.max_response_bytes,
+            first_byte_s=self._limits.first_token_timeout_s,
+            between_s=self._limits.between_tokens_timeout_s,
         )
         return self._connections
 
@@ -235,6 +249,7 @@ class _Attempt:
     """One try at sending a request by httpx: what is known of its connection."""
 
     fresh: bool
+    leaving: bool = False
     answered: bool = False
 
 
@@ -277,7 +292,8 @@ class HttpxTransport:
                 resent = True
                 return await self._exchange(client, url, headers, body, timeout_s, attempt)
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, TooLarge) as exc:
-            error = translated(exc, url=url, provider=provider, model=model)
+            cause = self._told_apart(exc, attempt, timeout_s)
+            error = translated(cause, url=url, provider=provider, model=model)
             error.sent = error.sent or resent
             raise error from exc
 
@@ -299,15 +315,18 @@ class HttpxTransport:
         import httpx
 
         connecting = False
+        limits = self._limits
 
         async def trace(event: str, _info: Any) -> None:  # httpcore demands a coroutine function
             nonlocal connecting
             if event.startswith("connection."):
                 connecting = True
             elif event.endswith(".send_request_headers.started"):
-                attempt.fresh = connecting
+                attempt.fresh, attempt.leaving = connecting, True
             elif event.endswith(".receive_response_headers.complete"):
                 attempt.answered = True
+                # httpcore reads it anew for the body.
+                request.extensions["timeout"]["read"] = limits.between_tokens_timeout_s or timeout_s
 
         request = client.build_request(
             "POST",
@@ -315,7 +334,9 @@ class HttpxTransport:
             content=body,
             headers=dict(headers),
             timeout=httpx.Timeout(
-                timeout_s, connect=min(self._limits.connect_timeout_s, timeout_s)
+                timeout_s,
+                connect=min(limits.connect_timeout_s, timeout_s),
+                read=limits.first_token_timeout_s or timeout_s,
             ),
             extensions={"trace": trace},
         )
@@ -329,6 +350,26 @@ class HttpxTransport:
         finally:
             await response.aclose()
         return HttpResponse(response.status_code, response.headers, bytes(received))
+
+    def _told_apart(self, exc: Exception, attempt: _Attempt, timeout_s: float) -> Exception:
+        """Return `exc`, or for a timeout which of those that are set it was."""
+        import httpx
+
+        limits = self._limits
+        if isinstance(exc, httpx.ConnectTimeout):
+            return Unsent(Late.connecting(limits.connect_timeout_s, timeout_s))
+        if isinstance(exc, httpx.PoolTimeout):
+            return Unsent(Late.free(timeout_s))
+        if not isinstance(exc, (TimeoutError, httpx.TimeoutException)):
+            return exc
+        if isinstance(exc, httpx.ReadTimeout):
+            if attempt.answered and limits.between_tokens_timeout_s is not None:
+                return Late.between(limits.between_tokens_timeout_s)
+            if not attempt.answered and limits.first_token_timeout_s is not None:
+                return Late.first(limits.first_token_timeout_s)
+        # A transport that was given may not tell when it sends.
+        unsent = not attempt.leaving and not self._given
+        return Unsent(Late.free(timeout_s)) if unsent else Late.whole(timeout_s)
 
     def _open_client(self) -> httpx.AsyncClient:
         import httpx

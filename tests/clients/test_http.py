@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import json
+import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +162,8 @@ async def test_what_a_dying_server_took_may_have_been_billed(transport: Transpor
 
     async def answer_once_and_die() -> None:
         async with await listener.accept() as stream:
-            await stream.receive()
+            while not (await stream.receive()).endswith(BODY):  # httpx sends it apart from the head
+                pass
             await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
             await stream.receive()
             await listener.aclose()
@@ -182,6 +184,135 @@ async def test_a_hanging_server_times_out_and_is_left(
     with pytest.raises(ProviderTimeout):
         await post(transport, server.url(behaviour), timeout_s=0.2)
     assert await anyio.to_thread.run_sync(server.wait_until_closed, behaviour)
+
+
+Timed = Callable[..., Transport]
+
+
+@pytest.fixture(params=["default", "httpx"])
+async def timed(request: pytest.FixtureRequest) -> AsyncIterator[Timed]:
+    """Make transports with timeouts for parts of an exchange."""
+    made: list[Transport] = []
+
+    def one(**timeouts: float) -> Transport:
+        limits = Limits(**timeouts)  # type: ignore[arg-type]
+        default = request.param == "default"
+        made.append(default_transport(limits) if default else HttpxTransport(limits=limits))
+        return made[-1]
+
+    yield one
+    for transport in made:
+        await transport.aclose()
+
+
+@httpx_leaves_generators
+@pytest.mark.parametrize(
+    ("behaviour", "timeouts", "words"),
+    [
+        ("hang", {"first_token_timeout_s": 0.1}, "nothing of an answer from H within K 0.1"),
+        (
+            "hang-in-body",
+            {"between_tokens_timeout_s": 0.1},
+            "no more of the answer from H within K 0.1",
+        ),
+        ("late", {"first_token_timeout_s": 0.1}, "nothing of an answer from H within K 0.1"),
+    ],
+)
+async def test_a_part_of_an_answer_that_is_late_times_out(
+    timed: Timed,
+    server: UpstreamServer,
+    behaviour: str,
+    timeouts: dict[str, float],
+    words: str,
+) -> None:
+    """Each timeout has its own words, and the connection is closed."""
+    with pytest.raises(ProviderTimeout) as caught:
+        await post(timed(**timeouts), server.url(behaviour))
+    (key,) = timeouts
+    words = words.replace("H", f"127.0.0.1:{server.port}").replace("K", key)
+    assert str(caught.value) == f"p/m: {words}"
+    assert caught.value.sent
+    assert await anyio.to_thread.run_sync(server.wait_until_closed, behaviour)
+
+
+async def test_the_whole_that_is_late_is_said_to_be_that(
+    timed: Timed, server: UpstreamServer
+) -> None:
+    """`timeout_s` holds beside longer ones of the parts."""
+    transport = timed(first_token_timeout_s=5.0, between_tokens_timeout_s=5.0)
+    with pytest.raises(ProviderTimeout, match=r"no whole answer from \S+ within timeout_s 0\.1$"):
+        await post(transport, server.url("hang"), timeout_s=0.1)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "timeouts"),
+    [
+        ("hang-in-body", {"first_token_timeout_s": 0.1}),
+        ("hang", {"between_tokens_timeout_s": 0.1}),
+    ],
+    ids=["first, then silence", "silence before the first"],
+)
+@httpx_leaves_generators
+async def test_a_timeout_holds_for_its_own_part_only(
+    timed: Timed, server: UpstreamServer, behaviour: str, timeouts: dict[str, float]
+) -> None:
+    """What is not timed by itself is timed with the whole."""
+    with pytest.raises(ProviderTimeout, match=r"within timeout_s 0\.3$"):
+        await post(timed(**timeouts), server.url(behaviour), timeout_s=0.3)
+
+
+@pytest.mark.parametrize("behaviour", ["drip", "late"])
+async def test_a_slow_answer_that_keeps_coming_is_taken(
+    timed: Timed, server: UpstreamServer, behaviour: str
+) -> None:
+    """However long all of it takes, or an interim answer lets it seem to have begun."""
+    transport = timed(first_token_timeout_s=1.0, between_tokens_timeout_s=0.12)
+    for _ in range(2):  # the second on a kept connection
+        answer = await post(transport, server.url(behaviour))
+        assert json.loads(answer.body)["model"] == "served-model"
+
+
+async def test_a_request_that_takes_long_to_send_is_not_late(
+    timed: Timed, server: UpstreamServer
+) -> None:
+    """The first byte is awaited from when the request has left."""
+    body = json.dumps({"x": "y" * 30_000_000}).encode()
+    transport = timed(first_token_timeout_s=0.25)
+    assert (await post(transport, server.url("reads-slowly"), body=body)).status == 200
+
+
+async def test_a_host_that_takes_no_connection_is_said_to_be_that(timed: Timed) -> None:
+    """`connect_timeout_s` is told apart from what comes later, and nothing was sent."""
+    transport = timed(connect_timeout_s=0.1)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        address = full.getsockname()
+        with (
+            socket.create_connection(address),
+            pytest.raises(ProviderTimeout, match=r"within connect_timeout_s 0\.1$") as caught,
+        ):
+            await post(transport, f"http://127.0.0.1:{address[1]}/v1")
+    assert not caught.value.sent
+
+
+async def test_waiting_for_a_free_connection_is_said_to_be_that(
+    timed: Timed, server: UpstreamServer
+) -> None:
+    """Of two calls over one connection the second never leaves."""
+    transport = timed(max_connections=1)
+    errors: list[ProviderError] = []
+
+    async def one(timeout_s: float) -> None:
+        try:
+            await post(transport, server.url("hang"), timeout_s=timeout_s)
+        except ProviderError as exc:
+            errors.append(exc)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(one, 0.4)
+        await anyio.sleep(0.05)
+        tasks.start_soon(one, 0.1)
+    assert [error.sent for error in errors] == [False, True]
+    assert "no free connection to" in str(errors[0])
 
 
 @pytest.mark.parametrize("behaviour", ["hang", "hang-in-body"])
