@@ -50,7 +50,7 @@ class CallLimits:
         order: Who goes first when there is room: who came first, or (``lifo``) who came last, so that
             under lasting overload some are answered in time instead of none.
         when_full: ``wait`` for room, ``escalate`` (`LimitReached` at once, the ladder goes on), or
-            ``refuse`` (the same here; the engine ends the ask with it instead of going on).
+            ``refuse`` (the same, marked `LimitReached.refuse`: the engine ends the ask with it).
         max_wait_s: Longest wait, seconds; the call's deadline bounds it too.
         adaptive: Whether fewer than `concurrent` are let through while the deployment bears less.
 
@@ -263,20 +263,22 @@ class Limiter:
         wait_s = self.paused_s(now)
         if self._requests is not None:
             before = len(self._waiting) if self._fifo else 0
-            wait_s = max(wait_s, self._requests.wait_s(1.0, now))
-            if before:
-                wait_s = max(wait_s, self._requests.filling_s(before + 1.0, now))
+            wait_s = max(wait_s, self._requests.filling_s(before + 1.0, now))
         return wait_s
 
     def look_again_s(self, waiter: Waiter, now: float) -> float:
         """Return the seconds after which time alone may have made room for it; inf: others must leave."""
         if self._in_flight >= self._most or waiter is not self._next():
             return inf
+        return self.room_in_s(waiter.tokens, now)
+
+    def room_in_s(self, tokens: float, now: float) -> float:
+        """Return the seconds until pause and rates have room for one call, were it alone."""
         wait_s = self.paused_s(now)
         if self._requests is not None:
             wait_s = max(wait_s, self._requests.wait_s(1.0, now))
         if self._tokens is not None:
-            wait_s = max(wait_s, self._tokens.wait_s(waiter.tokens, now))
+            wait_s = max(wait_s, self._tokens.wait_s(tokens, now))
         return wait_s
 
     def why_full(self, now: float) -> str:
@@ -288,7 +290,7 @@ class Limiter:
             return f"requests_per_min {limits.requests_per_min:g} is used up"
         if self._tokens is not None:
             return f"tokens_per_min {limits.tokens_per_min:g} is used up"
-        return f"{len(self._waiting)} calls wait before it"
+        return "the client is being closed"
 
     @property
     def is_used(self) -> bool:

@@ -106,9 +106,9 @@ class Limited:
         if deadline is not None:
             give_up_at = min(give_up_at, deadline)
         if self.when_full != "wait" or not limiter.has_place():
-            raise self._refusal(limiter, call, now)
+            raise self._refusal(limiter, call, tokens, now)
         if now + limiter.least_wait_s(now) > give_up_at:  # it would wait in vain
-            raise self._refusal(limiter, call, now)
+            raise self._refusal(limiter, call, tokens, now)
         waiter = Waiter(tokens, give_up_at)
         limiter.join(waiter)
         try:
@@ -118,7 +118,7 @@ class Limited:
                 now = self._clock.monotonic()
                 limiter.admit(now)
             if not waiter.granted:
-                raise self._refusal(limiter, call, now)
+                raise self._refusal(limiter, call, tokens, now)
         except BaseException:
             limiter.forget(waiter, self._clock.monotonic())
             raise
@@ -137,7 +137,7 @@ class Limited:
         await self._clock.sleep(seconds)
         wake()
 
-    def _refusal(self, limiter: Limiter, call: ModelCall, now: float) -> NotCalled:
+    def _refusal(self, limiter: Limiter, call: ModelCall, tokens: float, now: float) -> NotCalled:
         paused_s = limiter.paused_s(now)
         if paused_s:
             return CoolingDown(
@@ -146,13 +146,16 @@ class Limited:
                 model=call.model,
                 retry_after_s=paused_s,
             )
+        wait_s = max(limiter.least_wait_s(now), limiter.room_in_s(tokens, now))
         whose = "" if self._by_model else " for this tenant"
-        return LimitReached(
+        error = LimitReached(
             f"no room{whose}: {limiter.why_full(now)}",
             provider=self._provider,
             model=call.model,
-            retry_after_s=limiter.least_wait_s(now) or None,
+            retry_after_s=wait_s or None,  # unknown where another call must end first
         )
+        error.refuse = self.when_full == "refuse"
+        return error
 
     def _add(self, key: str, now: float) -> Limiter:
         if len(self._limiters) >= MOST_KEPT:

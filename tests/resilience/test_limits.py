@@ -162,15 +162,17 @@ async def test_a_full_queue_refuses_at_once() -> None:
 
 @pytest.mark.parametrize("when_full", ["escalate", "refuse"])
 async def test_who_will_not_wait_is_refused_at_once(when_full: Any) -> None:
-    """The ladder goes on, or the engine ends the ask: it reads `when_full`."""
+    """The ladder goes on, or the engine ends the ask, as the error says."""
     client = HeldClient()
     wrapped = limited(client, ManualClock(), concurrent=1, when_full=when_full)
-    assert wrapped.when_full == when_full
     async with anyio.create_task_group() as group:
         asks = Asks(wrapped, group)
         await asks.start("a", "b")
         assert asks.ends == ["b LimitReached"]
         await client.release()
+    error = asks.errors["b"]
+    assert isinstance(error, LimitReached)
+    assert error.refuse == (when_full == "refuse")
 
 
 @pytest.mark.parametrize(("deadline", "gives_up_at"), [(None, 30.0), (12.0, 12.0), (50.0, 30.0)])
@@ -249,6 +251,20 @@ async def test_closing_sends_away_those_who_wait() -> None:
     assert client.closed
 
 
+async def test_who_is_sent_away_by_closing_is_told_so() -> None:
+    """Also when a place became free in the same moment."""
+    client = HeldClient()
+    wrapped = limited(client, ManualClock(), concurrent=1)
+    async with anyio.create_task_group() as group:
+        asks = Asks(wrapped, group)
+        scopes = await asks.start("a", "b")
+        await wrapped.aclose()
+        scopes[0].cancel()
+        await settle()
+    assert str(asks.errors["b"]).startswith("p/m: no room: ")
+    assert state(wrapped) == NOTHING
+
+
 # Rates
 
 
@@ -308,6 +324,17 @@ async def test_more_tokens_than_reckoned_are_owed() -> None:
         await clock.advance(1.1)
         assert len(client.calls) == 2
         await client.release()
+
+
+async def test_tokens_that_are_used_up_are_named() -> None:
+    """The message says which limit it was, and when there is room again."""
+    client = ScriptedClient({"m": ["ok"]})
+    wrapped = limited(client, FakeClock(), tokens_per_min=6_000, when_full="escalate")
+    await wrapped.complete(call(max_tokens=1_000))
+    with pytest.raises(LimitReached) as caught:
+        await wrapped.complete(call("", max_tokens=1_000))
+    assert str(caught.value) == "p/m: no room: tokens_per_min 6000 is used up"
+    assert caught.value.retry_after_s == pytest.approx(0.15)  # 15 tokens were used
 
 
 async def test_without_max_tokens_the_mean_completion_is_reckoned_with() -> None:
@@ -732,6 +759,15 @@ def test_one_overload_cuts_once() -> None:
     for _ in range(64):
         limit.overloaded(0.0, 1.0)
     assert limit.limit == 32
+
+
+def test_answers_to_calls_from_before_a_cut_do_not_grow_it() -> None:
+    """They tell of the load before it."""
+    limit = AdaptiveLimit(8)
+    limit.overloaded(0.0, 5.0)
+    for _ in range(100):
+        limit.answered(4.0, 6.0, 8)
+    assert limit.limit == 4
 
 
 def test_slow_windows_cut() -> None:
