@@ -34,6 +34,12 @@ _REVERSED_OF_TWO = re.compile(
     r"\s*(\d+(?:\.\d+)?)\s*([-+*/xX])\s*(\d+(?:\.\d+)?)"
     r"(?=\s+\d|\s*(?:[^\d.+\-*/()%\sxX]|\Z))"
 )
+# The same inside one line. What would be taken off the front of an expression besides, such as the
+# end of the sentence before, may stand there too.
+_REVERSED_ALONE = re.compile(
+    r"[^\S\n]*(\d+(?:\.\d+)?)[^\S\n]*([-+*/xX])[^\S\n]*(\d+(?:\.\d+)?)"
+    r"(?=[ .*/)%+]*(?:[^\d.+\-*/()%\sxX]|\n|\Z)|[^\S\n]+\d)"
+)
 _RESULT = re.compile(r"\s*-?\s*(?:\d+(?:\.\d+)?|\.\d+)(?:\s*/\s*\d+(?![\d.]))?%?")
 _PER_UNIT = re.compile(r"/(?<=[A-Za-z]/)(?<!(?<![A-Za-z])[xX]/)(?=[A-Za-z])")
 _X_IN_WORD = re.compile(r"[xX](?:(?<=[A-Za-z].)|(?=\w))")
@@ -198,6 +204,7 @@ def check_arithmetic(text: str, known: AbstractSet[float] = frozenset()) -> Arit
     if len(text) > 2 * MAX_CHARS:
         text = text[:MAX_CHARS] + "\n" + text[-MAX_CHARS:]
     text = _blank_words(text)
+    backwards = text[::-1]
     wrong = operands = unexplained = 0
     last_wrong = False
     worst = 0.0
@@ -206,12 +213,15 @@ def check_arithmetic(text: str, known: AbstractSet[float] = frozenset()) -> Arit
     position, left_end = text.find("="), 0
     while position >= 0 and len(results) < MAX_EQUATIONS:
         following = text.find("=", position + 1)
-        read = _read_equation(text, max(left_end, position - WINDOW), position, following)
+        start = max(left_end, position - WINDOW)
+        read = _read_simple(text, backwards, start, position, following)
+        if read is None:
+            read = _read_equation(text, start, position, following)
         left_end, position = position + 1, following
         if read is None:
             continue
         operands_here, value, stated, percent = read
-        last_wrong = not (
+        last_wrong = value != stated and not (
             _near(value, stated) or _near(value * 100, stated) or _near(value, stated * 100)
         )
         if last_wrong:
@@ -219,7 +229,7 @@ def check_arithmetic(text: str, known: AbstractSet[float] = frozenset()) -> Arit
             worst = max(worst, abs(value - stated) / max(1.0, abs(stated)))
         for operand in operands_here:
             operands += 1
-            if operand not in known and operand not in _TRIVIAL:
+            if operand not in known and operand not in _TRIVIAL and operand not in results:
                 for result, slack in near:
                     if -slack < operand - result < slack:
                         break
@@ -242,17 +252,52 @@ def check_arithmetic(text: str, known: AbstractSet[float] = frozenset()) -> Arit
     )
 
 
+def _read_simple(
+    text: str, backwards: str, start: int, equals: int, following: int
+) -> tuple[Sequence[float], float, float, bool] | None:
+    """Return what `_read_equation` does of two numbers and a plain result; None for all others.
+
+    Numbers are matched where they stand: no side is cut out, turned round or freed of commas.
+    """
+    length = len(text)
+    left = _REVERSED_ALONE.match(backwards, length - equals, length - start)
+    if left is None:
+        return None
+    begins = length - left.end()
+    if begins > start and text[begins - 1] == ",":
+        return None
+    stop = equals + WINDOW // 2
+    right = _RESULT.match(text, equals + 1, stop)
+    if right is None:
+        return None
+    written, end = right.group(), right.end()
+    if "\n" in written or end == stop or text[end : end + 1] == ",":
+        return None
+    try:
+        stated = float(written)
+    except ValueError:
+        return None
+    second, operator, first = left.groups()
+    a, b = float(first[::-1]), float(second[::-1])
+    value = _of_two(a, b, operator)
+    return None if value != value else ((a, b), value, stated, False)
+
+
+def _right_end(text: str, equals: int, following: int) -> int:
+    """Return where what may be the right side of an equation ends."""
+    stop = equals + WINDOW // 2
+    if 0 <= following < stop:
+        stop = following
+    newline = text.find("\n", equals + 1, stop)
+    return stop if newline < 0 else newline
+
+
 def _read_equation(
     text: str, start: int, equals: int, following: int
 ) -> tuple[Sequence[float], float, float, bool] | None:
     """Return (operands, their value, the number stated, stated in per cent), None if there is none."""
     start = max(start, text.rfind("\n", start, equals) + 1)
-    stop = equals + WINDOW // 2
-    if 0 <= following < stop:
-        stop = following
-    newline = text.find("\n", equals + 1, stop)
-    if newline >= 0:
-        stop = newline
+    stop = _right_end(text, equals, following)
     right = _RESULT.match(_join_thousands(text[equals + 1 : stop]))
     if right is None:
         return None
@@ -298,7 +343,9 @@ def _blank_words(text: str) -> str:
     """
     if "/" in text:
         text = _PER_UNIT.sub(" ", text)
-    return _X_IN_WORD.sub(" ", text).translate(_MEANING)
+    if "x" in text or "X" in text:
+        text = _X_IN_WORD.sub(" ", text)
+    return text.translate(_MEANING)
 
 
 def _expression(left: str) -> str:

@@ -53,28 +53,61 @@ class Alternatives(Sequence[list[float]]):
     """`TokenLogprobs.top` of a response, put in order when it is first looked at.
 
     200 tokens with five alternatives take 60 µs, and an ask that reads the chosen tokens alone
-    never needs them.
+    never needs them. Who can do without lists asks for them `flat`, a third of that.
     """
 
-    __slots__ = ("_given", "_rows")
+    __slots__ = ("_given", "_lengths", "_rows", "_values")
 
     def __init__(self, given: list[list[_Alternative] | None]) -> None:
         self._given: list[list[_Alternative] | None] | None = given
-        self._rows: list[list[float]] = []
+        self._values: list[float] = []
+        self._lengths: list[int] = []
+        self._rows: list[list[float]] | None = None
 
-    def _ordered(self) -> list[list[float]]:
+    def flat(self) -> tuple[list[float], int] | None:
+        """Return all values, one token's after another's, and how many a token has.
+
+        They are as the provider wrote them. Where every token's descend they are those of the
+        lists, but for values up to 0.0001 that count there as 0; where not, they may be others.
+
+        Returns:
+            None where tokens have different numbers of alternatives, or none.
+        """
+        self._look()
+        widths = set(self._lengths)
+        return (self._values, widths.pop()) if self._values and len(widths) == 1 else None
+
+    def _look(self) -> None:
+        """Let go of what was decoded, for the numbers alone."""
         given = self._given
         if given is not None:
-            rows = [[min(other.logprob, 0.0) for other in row or ()] for row in given]
-            for row in rows:
+            try:
+                self._lengths = list(map(len, given))  # type: ignore[arg-type]
+            except TypeError:
+                self._lengths = [len(row or ()) for row in given]
+            self._values = [other.logprob for row in given for other in row or ()]
+            self._given = None
+
+    def _ordered(self) -> list[list[float]]:
+        if self._rows is None:
+            self._look()
+            values, start = self._values, 0
+            best = max(values, default=0.0)
+            if best > _ROUNDING:
+                values = []  # one that is no log-probability: none is believed
+            elif best > 0.0:
+                values = [min(value, 0.0) for value in values]
+            rows = []
+            for length in self._lengths:
+                row = values[start : start + length]
                 row.sort(reverse=True)
-            if any(other.logprob > _ROUNDING for row in given for other in row or ()):
-                rows = [[] for _ in given]  # one that is no log-probability: none is believed
-            self._rows, self._given = rows, None
+                rows.append(row)
+                start += length
+            self._rows = rows
         return self._rows
 
     def __len__(self) -> int:
-        return len(self._rows if self._given is None else self._given)
+        return len(self._lengths if self._given is None else self._given)
 
     @overload
     def __getitem__(self, index: int) -> list[float]: ...

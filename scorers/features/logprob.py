@@ -6,6 +6,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import chain
+from struct import pack
 
 import numpy as np
 
@@ -111,31 +112,20 @@ def _longest_run(positions: list[int]) -> int:
 
 def _top_values(chosen: np.ndarray, top: Sequence[Sequence[float]]) -> tuple[float, ...]:
     """Return the values of ``_TOP_NAMES``; NaN with fewer than two alternatives."""
-    rows = top[:MAX_TOKENS]
-    widths = set(map(len, rows))
-    if 0 in widths:
-        rows = [row for row in rows if row]
-        widths.discard(0)
-        if not rows:
+    logs = _together(top)
+    if logs is None:
+        logs = _selected(top)
+        if logs is None:
             return _NO_TOP
-    k = min(widths)
-    if len(rows[0]) >= 2:
-        k = max(k, 2)  # later tokens with a single alternative are left out
-    if k < 2:
-        return _NO_TOP
-    if len(widths) > 1:
-        rows = [row[:k] for row in rows if len(row) >= k]
-    flat = np.fromiter(chain.from_iterable(rows), np.float64, len(rows) * k)
+    count, k = logs.shape
     # no probability above 1; the least likely are as good as impossible
-    np.maximum(flat, _TOP_FLOOR, out=flat)
-    np.minimum(flat, 0.0, out=flat)
-    logs = flat.reshape(len(rows), k)
+    logs = np.minimum(np.maximum(logs, _TOP_FLOOR), 0.0)
     probabilities = np.exp(logs)
     negative_entropy = np.einsum("ij,ij->i", probabilities, logs)
     margin = probabilities[:, 0] - probabilities[:, 1]
     first: list[float] = logs[0].tolist()
     best = logs[:, 0]
-    both = len(best)
+    both = count
     if both != len(chosen):
         both = min(both, len(chosen))
         best, chosen = best[:both], chosen[:both]
@@ -149,9 +139,48 @@ def _top_values(chosen: np.ndarray, top: Sequence[Sequence[float]]) -> tuple[flo
         -float(negative_entropy[0]),
         max(0.0, 1.0 - float(np.add.reduce(probabilities[0]))),
         float(sum([value > own for value in first])),
-        -float(np.add.reduce(negative_entropy)) / len(rows),
+        -float(np.add.reduce(negative_entropy)) / count,
         -float(np.minimum.reduce(negative_entropy)),
-        float(np.add.reduce(margin)) / len(rows),
+        float(np.add.reduce(margin)) / count,
         float(np.minimum.reduce(margin)),
         int(np.count_nonzero(best > chosen + _TIE)) / both,
     )
+
+
+def _together(top: Sequence[Sequence[float]]) -> np.ndarray | None:
+    """Return the alternatives of a response that need no putting in order, without making lists.
+
+    None where a list a token is needed. Shape (t, k), read-only.
+    """
+    get = getattr(top, "flat", None)
+    if get is None or len(top) > MAX_TOKENS:
+        return None
+    found: tuple[list[float], int] | None = get()
+    if found is None or found[1] < 2:
+        return None
+    # twice as fast as `np.array`
+    logs = np.frombuffer(pack(f"{len(found[0])}d", *found[0])).reshape(-1, found[1])
+    return logs if (logs[:, :-1] >= logs[:, 1:]).all() else None
+
+
+def _selected(top: Sequence[Sequence[float]]) -> np.ndarray | None:
+    """Return as many alternatives as the tokens have; of those with fewer than two, none.
+
+    Shape (t, k); None if nothing is left.
+    """
+    rows = top[:MAX_TOKENS]
+    widths = set(map(len, rows))
+    if 0 in widths:
+        rows = [row for row in rows if row]
+        widths.discard(0)
+        if not rows:
+            return None
+    k = min(widths)
+    if len(rows[0]) >= 2:
+        k = max(k, 2)  # later tokens with a single alternative are left out
+    if k < 2:
+        return None
+    if len(widths) > 1:
+        rows = [row[:k] for row in rows if len(row) >= k]
+    flat = np.fromiter(chain.from_iterable(rows), np.float64, len(rows) * k)
+    return flat.reshape(-1, k)

@@ -6,6 +6,8 @@ import random
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scorers.blend import Blend, Judgement
 from scorers.boost_head import fit_boost, predict_boost
@@ -15,7 +17,7 @@ from scorers.linear_bank import LinearBank
 from scorers.linear_head import fit_linear, sigmoid
 from scorers.plain_trees import PlainModels
 from scorers.text_bank import TextBank, hashes_of
-from scorers.text_head import TextAxes, TextHead, fit_axes, fit_text, words_of
+from scorers.text_head import _TOKEN, TextAxes, TextHead, fit_axes, fit_text, words_of
 from scorers.weighted_sums import WeightedSums
 
 WORDS = ("alpha", "beta", "gamma", "delta", "7", ",", "naïve", "x_1", "12.5", "Ωmega", "(", "the")
@@ -173,3 +175,9 @@ def test_what_was_read_of_texts_is_not_read_again() -> None:
     read: dict[object, object] = {}
     first = bank.rows(bank.prompt, lambda: ["alpha beta"], read)
     np.testing.assert_array_equal(bank.rows(bank.prompt, lambda: 1 / 0, read), first)  # type: ignore[arg-type, return-value]
+
+
+@given(st.text(max_size=60) | st.text(st.characters(max_codepoint=127), max_size=60))
+def test_words_of_plain_text_are_those_of_any_text(text: str) -> None:
+    """ASCII is split without the regular expression."""
+    assert words_of(text) == _TOKEN.findall(text.lower())

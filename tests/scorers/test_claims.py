@@ -5,9 +5,18 @@ from __future__ import annotations
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scorers.arithmetic import check_arithmetic, evaluate_expression
-from scorers.claims import find_claim
+from scorers.claims import _MARKER, _ends, _marker_ends, find_claim
+
+_MARKED = st.sampled_from(
+    [
+        *("####", "###", "#", "\\boxed{", "\\BOXED {", "answer", "Answer is", "ans", "A", "a", ":"),
+        *(" :", "\n", "\x1c:", "output", "is", "=", " ", "  ", "12", "plain words", "anſwer", "{"),
+    ]
+)
 
 
 @pytest.mark.parametrize(
@@ -110,3 +119,9 @@ def test_operands_from_nowhere_are_counted() -> None:
 def test_expressions_have_values(text: str, value: float) -> None:
     """Or NaN."""
     assert evaluate_expression(text) == pytest.approx(value, nan_ok=True)
+
+
+@given(st.lists(_MARKED, max_size=30).map("".join))
+def test_markers_are_found_whichever_way_they_are_looked_for(text: str) -> None:
+    """Most answers are not searched for every marker."""
+    assert _marker_ends(text) == _ends(_MARKER, text)
