@@ -132,10 +132,19 @@ class Thresholds:
         return Decision(rung=upcoming, reason=reason, threshold=threshold)
 
     def _next(self, state: State) -> int | None:
-        for rung in self.order or state.open:
+        """Return the first open rung after the last that has answered.
+
+        A rung before it was passed over because it was slow (hedging), and its answer is worth less.
+        """
+        order = self.order or range(len(state.ladder.rungs))
+        answered = {attempt.rung for attempt in state.attempts if attempt.answer is not None}
+        upcoming: int | None = None
+        for rung in reversed(order):
+            if rung in answered:
+                break
             if rung in state.open:
-                return rung
-        return None
+                upcoming = rung
+        return upcoming
 
 
 def _stricter(own: float | None, floor: float | None) -> float | None:

@@ -38,6 +38,11 @@ FAILURES = (ConnectFailed, ProviderTimeout, ServerFailed, BadResponse)
 MOST_MODELS = 1_000
 """Most models of one provider that are kept apart; the oldest is forgotten."""
 
+BLAMED_S = 1.0
+"""Seconds from which a call that the end of its ask has cut counts against the deployment: it would
+otherwise never be found out when asks have less time than its own timeout. Shorter, the ask had come
+too late to blame anybody."""
+
 _BUCKETS = 10
 """Parts of the window: it slides by a tenth of its length."""
 
@@ -243,7 +248,8 @@ class Breaking:
             ProviderError: The call failed.
         """
         breaker = self._breakers.get(call.model) or self._add(call.model)
-        ticket = breaker.enter(self._clock.monotonic())
+        began = self._clock.monotonic()
+        ticket = breaker.enter(began)
         if ticket is None:
             raise self._refusal(breaker, call.model)
         try:
@@ -251,8 +257,13 @@ class Breaking:
         except ProviderError as exc:
             self._note(breaker, ticket, call.model, exc)
             raise
-        except BaseException:  # cancelled, or a mistake of ours: no news of the deployment
-            breaker.gave_up(ticket)
+        except BaseException:  # cancelled, or a mistake of ours
+            now = self._clock.monotonic()
+            deadline = call.context.deadline
+            if deadline is not None and now >= deadline and now - began >= BLAMED_S:
+                self._failed(breaker, ticket, call.model, "no answer within the ask's deadline")
+            else:  # no news of the deployment
+                breaker.gave_up(ticket)
             raise
         if breaker.succeeded(ticket, self._clock.monotonic()):
             self._tell_closed(call.model)
@@ -283,16 +294,18 @@ class Breaking:
         )
 
     def _note(self, breaker: Breaker, ticket: int, model: str, error: ProviderError) -> None:
-        now = self._clock.monotonic()
         if isinstance(error, FAILURES):
-            if breaker.failed(ticket, now):
-                open_s, kind = breaker.retry_after_s(now), type(error).__name__
-                words = "breaker of %s/%s opened for %.3g s after %s"
-                _log.warning(words, self._provider, model, open_s, kind)
+            self._failed(breaker, ticket, model, type(error).__name__)
         elif not error.sent:
             breaker.gave_up(ticket)
-        elif breaker.succeeded(ticket, now):
+        elif breaker.succeeded(ticket, self._clock.monotonic()):
             self._tell_closed(model)
+
+    def _failed(self, breaker: Breaker, ticket: int, model: str, why: str) -> None:
+        now = self._clock.monotonic()
+        if breaker.failed(ticket, now):
+            words = "breaker of %s/%s opened for %.3g s after %s"
+            _log.warning(words, self._provider, model, breaker.retry_after_s(now), why)
 
     def _tell_closed(self, model: str) -> None:
         _log.info("breaker of %s/%s closed: it answers again", self._provider, model)

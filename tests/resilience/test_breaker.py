@@ -26,7 +26,7 @@ from cascade.errors import (
 from cascade.resilience import Breaker, BreakerSettings, Breaking
 from cascade.resilience.breaker import MOST_MODELS
 from cascade.testing import FakeClock, ScriptedClient, reply
-from cascade.types import Answer
+from cascade.types import Answer, CallContext, ModelCall, Request
 
 from .waiting import FailingClient, HeldClient, call, down, settle
 
@@ -419,3 +419,32 @@ def test_settings_that_make_no_sense_are_refused(fields: dict[str, float], words
     with pytest.raises(ConfigError) as caught:
         BreakerSettings(**fields)  # type: ignore[arg-type]
     assert str(caught.value).startswith(words)
+
+
+class _Hanging:
+    """A client that hangs until it is cancelled, and tells the clock that time has passed."""
+
+    def __init__(self, clock: FakeClock, seconds: float) -> None:
+        self._clock, self._seconds = clock, seconds
+
+    async def complete(self, call: ModelCall) -> Answer:
+        self._clock.seconds += self._seconds
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async def aclose(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("seconds", "state"), [(2.0, "open"), (0.5, "closed")])
+async def test_a_call_cut_by_the_deadline_of_its_ask_counts_if_it_had_time(
+    seconds: float, state: str
+) -> None:
+    """An upstream that hangs longer than asks may take is found out all the same."""
+    clock = FakeClock()
+    once = BreakerSettings(consecutive=1)
+    breaking = Breaking(_Hanging(clock, seconds), once, provider="p", clock=clock)
+    hung = ModelCall(model="m", request=Request(messages=()), context=CallContext(deadline=seconds))
+    with anyio.move_on_after(0.01):
+        await breaking.complete(hung)
+    assert breaking.states() == {"m": state}
