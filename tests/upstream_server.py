@@ -120,6 +120,13 @@ _ANTHROPIC = {
     "usage": {"input_tokens": 7, "output_tokens": 2},
 }
 
+_USED_UP = {
+    "X-RateLimit-Remaining-Requests": "0",
+    "X-RateLimit-Reset-Requests": "1m30s",
+    "X-RateLimit-Remaining-Tokens": "149984",
+    "X-RateLimit-Reset-Tokens": "6m0s",
+}
+
 _ERROR = {
     "error": {"message": "SECRET-WORDS", "type": "invalid_request_error", "code": "bad_thing"}
 }
@@ -137,6 +144,16 @@ def json_answers() -> dict[str, tuple[int, dict[str, str], Any]]:
         "anthropic": (200, {}, _ANTHROPIC),
         "overloaded": (529, {}, {"type": "error", "error": {"type": "overloaded_error"}}),
         "rate-limit": (429, {"Retry-After": "2"}, rate),
+        "used-up": (200, _USED_UP, completion()),
+        "used-up-429": (429, _USED_UP, rate),
+        "anthropic-used-up": (
+            200,
+            {
+                "anthropic-ratelimit-tokens-remaining": "0",
+                "anthropic-ratelimit-tokens-reset": "2999-01-01T00:00:00Z",
+            },
+            _ANTHROPIC,
+        ),
         "unauthorized": (401, {}, {"error": {"code": "invalid_api_key", "message": "wrong"}}),
         "bad-request": (400, {}, _ERROR),
         "server-error": (500, {}, {"error": {"type": "server_error", "message": "oops"}}),

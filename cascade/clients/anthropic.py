@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from msgspec.structs import replace
+
 from ..clock import SystemClock
 from ..ports import Clock
 from ..types import Answer, ModelCall
 from ..wire.anthropic import decode_response, encode_request
+from ..wire.rate_limits import ANTHROPIC_LIMITS, pause_s
 from ..wire.status import error_from_status
 from .endpoint import auth_value, endpoint_url, json_headers
 from .http import Limits, Transport, default_transport
@@ -49,7 +52,7 @@ class AnthropicClient:
             limits: What a transport of our own takes on; without effect on one that was given.
             timeout_s: Seconds one call may take.
             keep_raw: Whether answers keep the provider's body.
-            clock: Tells the time where a `Retry-After` is a date.
+            clock: Tells the time where a header says a date until which to wait.
 
         Raises:
             ConfigError: The URL, the key or a header cannot be sent; the message shows no key.
@@ -79,17 +82,22 @@ class AnthropicClient:
             model=call.model,
         )
         if 200 <= status < 300:
-            return decode_response(
+            answer = decode_response(
                 body, provider=self.name, model=call.model, keep_raw=self._keep_raw
             )
+            wait_s = pause_s(headers, self._now, ANTHROPIC_LIMITS)
+            return answer if wait_s is None else replace(answer, pause_s=wait_s)
         raise error_from_status(
             status,
             headers,
             body,
             provider=self.name,
             model=call.model,
-            now=datetime.fromisoformat(self._clock.now_iso()),
+            now=self._now(),
         )
+
+    def _now(self) -> datetime:
+        return datetime.fromisoformat(self._clock.now_iso())
 
     async def aclose(self) -> None:
         """Close the client's own connections; a transport that was given stays open."""

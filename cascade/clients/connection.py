@@ -48,7 +48,10 @@ class Origin(NamedTuple):
 
 
 class HttpResponse(NamedTuple):
-    """A whole HTTP answer; the names of `headers` may be in any case."""
+    """A whole HTTP answer; the names of `headers` are in lower case, or found in any.
+
+    In other cases all is understood but the rate limits of good answers, which nobody spends time on.
+    """
 
     status: int
     headers: Mapping[str, str]

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from msgspec.structs import replace
+
 from ..clock import SystemClock
 from ..ports import Clock
 from ..types import Answer, ModelCall
 from ..wire.openai import allowed_top_logprobs, decode_response, encode_request
+from ..wire.rate_limits import OPENAI_LIMITS, pause_s
 from ..wire.status import error_from_status
 from .endpoint import auth_value, endpoint_url, json_headers
 from .http import Limits, Transport, default_transport
@@ -56,7 +59,7 @@ class OpenAIClient:
             logprobs: False never asks for log-probabilities.
             timeout_s: Seconds one call may take.
             keep_raw: Whether answers keep the provider's body.
-            clock: Tells the time where a `Retry-After` is a date.
+            clock: Tells the time where a header says a date until which to wait.
 
         Raises:
             ConfigError: The URL, the key or a header cannot be sent; the message shows no key.
@@ -95,9 +98,11 @@ class OpenAIClient:
             if 200 <= status < 300:
                 if most != known:  # remembered only now: an error may speak of log-probabilities
                     self._most_top_logprobs[model] = most  # and still be about something else
-                return decode_response(
+                read = decode_response(
                     answer, provider=self.name, model=model, keep_raw=self._keep_raw
                 )
+                wait_s = pause_s(headers, self._now, OPENAI_LIMITS)
+                return read if wait_s is None else replace(read, pause_s=wait_s)
             lower = None
             if call.logprobs and asked >= 0:
                 lower = allowed_top_logprobs(status, answer, asked)
@@ -108,9 +113,12 @@ class OpenAIClient:
                     answer,
                     provider=self.name,
                     model=model,
-                    now=datetime.fromisoformat(self._clock.now_iso()),
+                    now=self._now(),
                 )
             most = lower
+
+    def _now(self) -> datetime:
+        return datetime.fromisoformat(self._clock.now_iso())
 
     async def aclose(self) -> None:
         """Close the client's own connections; a transport that was given stays open."""

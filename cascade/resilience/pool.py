@@ -16,7 +16,7 @@ import anyio
 import msgspec
 
 from ..clock import SystemClock
-from ..errors import ConfigError, NotCalled, ProviderError, ProviderTimeout
+from ..errors import ConfigError, LimitReached, NotCalled, ProviderError, ProviderTimeout
 from ..ports import Clock
 from ..pricing import cost_usd
 from ..types import Answer, CallContext, ModelCall
@@ -96,12 +96,13 @@ class Pool:
     def elsewhere(self, call: ModelCall, error: ProviderError) -> bool:
         """Return whether `call`, made again after `error`, would go to another deployment first.
 
-        Whoever makes it again adds `error` to `call.context.failures`: the deployments that have
+        Whoever makes it again adds `error`, and the errors in its `tries`, to `call.context.failures`: the deployments that have
         failed it least often are asked first, and those that have timed out not again.
         """
         if isinstance(error, NotCalled):
             return False
-        groups = self._by_failures((*call.context.failures, error))
+        hedged = [other.error for other in error.tries if isinstance(other.error, ProviderError)]
+        groups = self._by_failures((*call.context.failures, error, *hedged))
         names = [deployment.member.name for group in groups[:1] for deployment in group]
         return bool(names) and error.provider not in names
 
@@ -213,6 +214,8 @@ class Pool:
             model=call.model,
             retry_after_s=soonest.retry_after_s,
         )
+        if isinstance(error, LimitReached):
+            error.refuse = getattr(soonest, "refuse", False)
         error.__cause__ = soonest
         return error
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -26,6 +25,7 @@ from ..errors import (
     ServerFailed,
     Unauthorized,
 )
+from .rate_limits import MAX_PAUSE_S, http_date, pause_s
 
 __all__ = ["body_text", "error_from_status", "error_words"]
 
@@ -69,6 +69,10 @@ def error_from_status(
         now: The present, aware of its time zone. Only a `Retry-After` given as a date needs it, and
             then the server's own `Date` header is preferred: the two clocks may differ.
 
+    `retry_after_s` is in [0, `MAX_PAUSE_S`], whatever the header says; one that says nothing of use is
+    taken for absent. Of a 429 without one the rate-limit headers say it, if a limit is used up.
+
+    >>> from datetime import UTC
     >>> error = error_from_status(
     ...     429, {"Retry-After": "3"}, b"", provider="p", model="m", now=datetime.now(UTC)
     ... )
@@ -86,7 +90,7 @@ def error_from_status(
         provider=provider,
         model=model,
         status=status,
-        retry_after_s=_retry_after_s(headers, now),
+        retry_after_s=_retry_after_s(status, headers, now),
         body=body_text(body),
     )
 
@@ -139,19 +143,21 @@ def _class_of(status: int, words: str) -> type[ProviderError]:
     return RequestRefused if 400 <= status < 500 else BadResponse
 
 
-def _retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
+def _retry_after_s(status: int, headers: Mapping[str, str], now: datetime) -> float | None:
     lower = {name.lower(): value.strip() for name, value in headers.items()}
     milliseconds = _seconds(lower.get("retry-after-ms", ""))
     if milliseconds is not None:
-        return milliseconds / 1000.0
+        return min(milliseconds / 1000.0, MAX_PAUSE_S)
     given = lower.get("retry-after", "")
     seconds = _seconds(given)
+    if seconds is None:
+        until = http_date(given)
+        if until is not None:
+            present = http_date(lower.get("date", "")) or now
+            seconds = max(0.0, (until - present).total_seconds())
     if seconds is not None:
-        return seconds
-    until = _date(given)
-    if until is None:
-        return None
-    return max(0.0, (until - (_date(lower.get("date", "")) or now)).total_seconds())
+        return min(seconds, MAX_PAUSE_S)
+    return pause_s(lower, lambda: now) if status == 429 else None
 
 
 def _seconds(text: str) -> float | None:
@@ -160,11 +166,3 @@ def _seconds(text: str) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) and number >= 0 else None
-
-
-def _date(text: str) -> datetime | None:
-    try:
-        date = parsedate_to_datetime(text)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)

@@ -52,6 +52,14 @@ async def test_a_bad_upstream_is_a_typed_error(
     assert "SECRET" not in str(caught.value)
 
 
+async def test_an_answer_that_used_up_a_limit_asks_for_a_pause(server: UpstreamServer) -> None:
+    """The rate-limit headers of a good answer reach whoever makes the next call, for an hour at most."""
+    client = AnthropicClient("p", server.url("anthropic-used-up"), "SECRET-KEY")
+    answer = await client.complete(call())
+    await client.aclose()
+    assert (answer.text, answer.pause_s) == ("lead", 3600.0)
+
+
 async def test_a_missing_output_limit_is_told_before_any_call() -> None:
     """Anthropic requires one; nobody has to listen for that."""
     client = AnthropicClient("p", "http://127.0.0.1:1/v1")

@@ -100,6 +100,19 @@ async def test_rate_limits_say_how_long_to_wait(make: Make) -> None:
     assert caught.value.retry_after_s == 2.0
 
 
+async def test_an_answer_that_used_up_a_limit_asks_for_a_pause(make: Make) -> None:
+    """The rate-limit headers of a good answer reach whoever makes the next call."""
+    assert (await make("used-up").complete(call())).pause_s == 90.0
+    assert (await make("ok").complete(call())).pause_s is None
+
+
+async def test_a_used_up_limit_says_how_long_to_wait(make: Make) -> None:
+    """Where a 429 has no `Retry-After`."""
+    with pytest.raises(RateLimited) as caught:
+        await make("used-up-429").complete(call())
+    assert caught.value.retry_after_s == 90.0
+
+
 async def test_tool_calls_without_text(make: Make) -> None:
     """`content: null` with tool calls is an answer."""
     answer = await make("tool-calls").complete(call())

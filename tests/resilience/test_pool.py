@@ -31,7 +31,7 @@ from cascade.resilience.deployment import FAILED_S, TAU_S, Deployment
 from cascade.resilience.pool import Member, Pool, Strategy
 from cascade.resilience.strategies import STRATEGIES, chooser, preferred
 from cascade.testing import FakeClock, ScriptedClient, reply
-from cascade.types import Answer, CallContext, Message, ModelCall, Request
+from cascade.types import Answer, CallContext, Message, ModelCall, Request, Try
 
 HELLO = Request(messages=(Message(role="user", content="hello"),))
 CHEAP = Price(input=1.0, output=2.0)
@@ -42,6 +42,11 @@ Said = Answer | str | Exception
 
 def call(**context: Any) -> ModelCall:
     return ModelCall(model="m", request=HELLO, context=CallContext(**context))
+
+
+def hedged_too(error: ProviderError, other: ProviderError) -> ProviderError:
+    error.tries = (Try(deployment=other.provider, error=other, latency_s=1.0, cost_usd=None),)
+    return error
 
 
 def failed(name: str, kind: type[ProviderError] = ServerFailed) -> ProviderError:
@@ -144,6 +149,19 @@ async def test_when_all_refuse_the_soonest_is_raised_and_all_are_named() -> None
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("refuse", [True, False])
+async def test_a_limit_that_is_to_end_the_ask_still_does(refuse: bool) -> None:
+    """What the limit of the soonest is set to holds for the pool."""
+    limit = refused("us", 1.0, LimitReached)
+    assert isinstance(limit, LimitReached)
+    limit.refuse = refuse
+    pool, _ = pool_of({"us": limit, "eu": refused("eu")})
+    with pytest.raises(LimitReached) as caught:
+        await pool.complete(call())
+    assert caught.value.refuse is refuse
+
+
+@pytest.mark.anyio
 async def test_a_failure_is_not_repeated_here() -> None:
     """Repeating is for who counts repetitions."""
     pool, clients = pool_of({"us": failed("us"), "eu": "b"})
@@ -187,6 +205,7 @@ async def test_one_that_timed_out_is_not_asked_again() -> None:
         ([failed("eu")], failed("us", ProviderTimeout), True),
         ([failed("eu", ProviderTimeout)], failed("us"), False),
         ([failed("eu", ProviderTimeout)], failed("us", ProviderTimeout), False),
+        ([], hedged_too(failed("us"), failed("eu")), False),
         ([], refused("both"), False),
     ],
     ids=[
@@ -196,6 +215,7 @@ async def test_one_that_timed_out_is_not_asked_again() -> None:
         "only the other has not timed out",
         "only this one has not timed out",
         "all have timed out",
+        "a hedge has failed too",
         "nobody takes calls",
     ],
 )

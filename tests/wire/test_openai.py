@@ -28,9 +28,11 @@ from cascade.errors import (
 )
 from cascade.types import Answer, Message, ModelCall, Request, TokenLogprobs, Usage
 from cascade.wire.openai import allowed_top_logprobs, decode_response, encode_request
+from cascade.wire.rate_limits import MAX_PAUSE_S
 from cascade.wire.status import error_from_status
 from tests.upstream_server import completion
 
+USED_UP = {"X-RateLimit-Remaining-Tokens": "0", "X-RateLimit-Reset-Tokens": "2s"}
 NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
 
 
@@ -476,6 +478,11 @@ class TestErrors:
             ({"Retry-After": "-1"}, None),
             ({"Retry-After": "nan"}, None),
             ({"Retry-After": "soon"}, None),
+            ({"Retry-After": "1e300"}, MAX_PAUSE_S),
+            ({"Retry-After": "Sat, 31 Jan 2099 12:00:30 GMT"}, MAX_PAUSE_S),
+            ({"retry-after-ms": "1e300"}, MAX_PAUSE_S),
+            ({"Retry-After": "-1", **USED_UP}, 2.0),
+            ({"Retry-After": "9", **USED_UP}, 9.0),
         ],
     )
     def test_retry_after(self, headers: dict[str, str], expected: float | None) -> None:
