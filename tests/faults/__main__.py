@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 import tempfile
 import time
@@ -15,6 +16,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from .harness import Setting
+from .lives import life_scenarios
+from .plan import Plan
 from .scenarios import Scenario, Unfit, fault_scenarios
 from .table import Line, line, skipped, table
 from .upstreams import Upstream, bad_certificate
@@ -30,12 +33,21 @@ def run(
     lines = []
     with tempfile.TemporaryDirectory(prefix="cascade-faults-") as name:
         folder = Path(name)
-        with Upstream(folder, certificate=bad_certificate(folder)) as upstream:
+        certificate = bad_certificate(folder)
+        with Upstream(folder, "bad", certificate) as upstream, Upstream(folder, "good") as spare:
             for scenario in scenarios:
-                setting = Setting(folder=folder / scenario.name, asks=asks, in_flight=in_flight)
+                for each in (upstream, spare):
+                    each.plan(Plan())
+                setting = Setting(
+                    folder=folder / scenario.name,
+                    upstream=upstream,
+                    spare=spare,
+                    asks=asks,
+                    in_flight=in_flight,
+                )
                 began = time.monotonic()
                 try:
-                    finding = anyio.run(scenario.run, setting, upstream)
+                    finding = anyio.run(scenario.run, setting)
                 except Unfit as exc:
                     lines.append(skipped(scenario.name, str(exc)))
                 else:
@@ -69,13 +81,14 @@ def main() -> int:
     parser.add_argument("--only", metavar="NAME", action="append", help="this scenario")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the numbers here too")
     given = parser.parse_args()
-    scenarios = fault_scenarios()
+    scenarios = [*fault_scenarios(), *life_scenarios()]
     known = {scenario.name: scenario for scenario in scenarios}
     for name in given.only or ():
         if name not in known:
             parser.error(f"--only {name}: no such scenario; there are: {', '.join(known)}")
     if given.only:
         scenarios = [known[name] for name in given.only]
+    logging.getLogger("cascade").addHandler(logging.NullHandler())  # breakers tell when they open
     console = Console(width=200 if not sys.stdout.isatty() else None)
     asks, in_flight = (300, 50) if given.smoke else (5_000, 200)
     began = time.monotonic()

@@ -35,6 +35,7 @@ class Evidence:
         records: Every decision record, read back from disk.
         torn: Lines of the log that could not be read.
         dropped: Records that the log says were dropped.
+        lost: Records that were to be lost: the disk was full.
         counts: What each upstream says it was asked and what it served.
         before: What the process held before the engine was opened.
         after: What it held after the engine was closed.
@@ -57,6 +58,7 @@ class Evidence:
     in_flight: int
     elapsed_s: float
     probes: float | None
+    lost: int = 0
 
     def billed(self) -> dict[tuple[int, str], float]:
         """Return (ask, model) → US dollars that the upstreams bill for what they served whole."""
@@ -91,21 +93,26 @@ def ended_well(evidence: Evidence) -> Iterator[str]:
 
 def recorded_once(evidence: Evidence) -> Iterator[str]:
     """Every ask has exactly one decision record, and it says what the caller saw."""
-    if evidence.torn or evidence.dropped:
+    if evidence.torn or evidence.dropped != evidence.lost:
         yield f"the log has {evidence.torn} torn lines and {evidence.dropped} dropped records"
+    missing = []
     found: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
     for record in evidence.records:
         found[record["metadata"]["ask"]].append(record)
     for seen in evidence.seen:
         records = found.pop(seen.ask, [])
-        if len(records) != 1:
-            yield f"ask {seen.ask} has {len(records)} records"
+        if not records:
+            missing.append(seen.ask)
             continue
+        if len(records) > 1:
+            yield f"ask {seen.ask} has {len(records)} records"
         told = records[0]
         if told["outcome"] != seen.outcome:
             yield f"ask {seen.ask} was {seen.outcome}, its record says {told['outcome']}"
         elif seen.outcome != "cancelled" and not _equal(told["cost_usd"], seen.cost_usd):
             yield f"ask {seen.ask} cost {seen.cost_usd}, its record says {told['cost_usd']}"
+    if len(missing) != evidence.lost:
+        yield f"{len(missing)} asks have no record, beginning with {missing[:3]}"
     if found:
         yield f"{len(found)} asks have a record and were never asked: {sorted(found)[:3]}"
 
@@ -113,6 +120,7 @@ def recorded_once(evidence: Evidence) -> Iterator[str]:
 def costs_add_up(evidence: Evidence) -> Iterator[str]:
     """A cost that is known is what the upstream billed; an unknown one has a call that was cut."""
     bills = evidence.billed()
+    arrived = {(row.ask, row.model) for counts in evidence.counts for row in counts.rows}
     for seen in evidence.seen:
         if seen.outcome not in ("answered", "degraded", "failed"):
             continue
@@ -120,8 +128,12 @@ def costs_add_up(evidence: Evidence) -> Iterator[str]:
         for model, cost in seen.costs.items():
             total = None if total is None or cost is None else total + cost
             if cost is None:
-                if not any(_may_have_cost(tried, model) for tried in seen.tries):
+                if not any(_may_have_cost(tried) for tried in seen.tries_of(model)):
                     yield f"ask {seen.ask}: what {model} cost is unknown, and nothing was cut"
+            elif (seen.ask, model) in arrived and all(
+                tried.called and not tried.sent for tried in seen.tries_of(model)
+            ):
+                yield f"ask {seen.ask}: {model} has a request that the engine says it never sent"
             elif not _equal(cost, bills.get((seen.ask, model), 0.0)):
                 billed = bills.get((seen.ask, model), 0.0)
                 yield f"ask {seen.ask}: {model} billed {billed:.9f}, the engine says {cost:.9f}"
@@ -176,14 +188,14 @@ def no_second_wait(evidence: Evidence) -> Iterator[str]:
     if evidence.probes is None:
         return
     # Until the breaker opens everybody in flight may be waiting; from then on one at a time.
-    most = 2 * evidence.in_flight + math.ceil(evidence.elapsed_s / evidence.probes)
+    most = evidence.in_flight + math.ceil(evidence.elapsed_s / evidence.probes)
     for deployment, count in waits.items():
         if count > most:
             yield f"{count} calls waited for {deployment}; with its breaker open at most {most} may"
 
 
-def _may_have_cost(tried: Tried, model: str) -> bool:
-    return tried.deployment.endswith(f"/{model}") and tried.sent and tried.error in _UNKNOWN_COST
+def _may_have_cost(tried: Tried) -> bool:
+    return tried.sent and tried.error in _UNKNOWN_COST
 
 
 def _equal(first: float | None, second: float | None) -> bool:

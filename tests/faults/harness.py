@@ -23,7 +23,16 @@ from .plan import PRICES, prompt
 from .upstreams import Upstream
 from .watch import Lag, Resources, Seen, describe
 
-__all__ = ["DEADLINE_S", "Setting", "ask_once", "crowd", "gather", "ladder_file", "provider"]
+__all__ = [
+    "DEADLINE_S",
+    "Setting",
+    "ask_once",
+    "crowd",
+    "gather",
+    "ladder_file",
+    "pool",
+    "provider",
+]
 
 DEADLINE_S = 2.0
 """Seconds an ask is given."""
@@ -34,8 +43,12 @@ TIMEOUT_S = 0.5
 PATIENT_S = 1.5
 """Seconds one call to a healthy deployment may take, on a machine that is busy with the test itself."""
 
-OPEN_S = 0.5
+OPEN_S = 0.25
 """Seconds for which a breaker opens at first."""
+
+RETRY = {"attempts": 3, "backoff_s": 0.02, "max_backoff_s": 0.1, "share": 0.2}
+BREAKER = {"open_s": OPEN_S, "window_s": 5.0}
+LIMITS = {"max_wait_s": 0.1}
 
 _SETTLED_S = 2.0
 """Seconds that closed connections are given to be gone."""
@@ -47,11 +60,15 @@ class Setting:
 
     Attributes:
         folder: For ladder files and logs; a fresh one for each scenario.
+        upstream: The one that misbehaves.
+        spare: Another one, in a process of its own, that does not.
         asks: Asks of a scenario.
         in_flight: Asks at once.
     """
 
     folder: Path
+    upstream: Upstream
+    spare: Upstream
     asks: int = 5_000
     in_flight: int = 200
 
@@ -63,15 +80,24 @@ def provider(url: str, timeout_s: float = PATIENT_S, **more: Any) -> dict[str, A
         "base_url": url,
         "timeout_s": timeout_s,
         "connect_timeout_s": min(timeout_s, 0.4),
+        "retry": RETRY,
+        "breaker": BREAKER,
+        "limits": LIMITS,
         **more,
     }
+
+
+def pool(members: Sequence[tuple[str, float]], **more: Any) -> dict[str, Any]:
+    """Return a pool of these providers, each with its weight."""
+    of = [{"provider": name, "weight": weight} for name, weight in members]
+    return {"kind": "pool", "of": of, "retry": RETRY, **more}
 
 
 def ladder_file(
     folder: Path,
     providers: Mapping[str, Mapping[str, Any]],
     rungs: Sequence[tuple[str, str]],
-    log: Mapping[str, Any] | None = None,
+    **more: Any,
 ) -> Path:
     """Write a ladder and return its path; its log goes to `log` beside it.
 
@@ -79,7 +105,7 @@ def ladder_file(
         folder: Where to.
         providers: As in the file.
         rungs: (model, provider) of each, cheapest first.
-        log: Keys of the log that differ from the defaults.
+        **more: Further keys of the file.
     """
     ladder: list[dict[str, Any]] = [
         {
@@ -95,7 +121,9 @@ def ladder_file(
         "version": 1,
         "providers": {name: dict(fields) for name, fields in providers.items()},
         "ladder": ladder,
-        "log": {"path": "log", **(log or {})},
+        "deadline_s": DEADLINE_S,
+        "log": {"path": "log"},
+        **more,
     }
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "ladder.yaml"
@@ -103,11 +131,11 @@ def ladder_file(
     return path
 
 
-async def ask_once(ladder: Cascade, ask: int, deadline_s: float = DEADLINE_S) -> Seen:
+async def ask_once(ladder: Cascade, ask: int) -> Seen:
     """Ask one question and return what came of it, whatever that is."""
     began = time.monotonic()
     try:
-        result = await ladder.ask(prompt(ask), metadata={"ask": ask}, deadline_s=deadline_s)
+        result = await ladder.ask(prompt(ask), metadata={"ask": ask})
     except RunError as exc:
         return describe(ask, began, None, exc)
     except Exception as exc:  # noqa: BLE001 - that anything else is raised is a finding
@@ -143,20 +171,22 @@ class _Span:
 
 async def gather(
     file: Path,
-    upstreams: Sequence[Upstream],
     setting: Setting,
     drive: Callable[[Cascade], Awaitable[list[Seen]]] | None = None,
     *,
-    deadline_s: float = DEADLINE_S,
     probes: float | None = OPEN_S,
+    **overrides: Any,
 ) -> Evidence:
-    """Open the ladder, let `drive` ask (default: a crowd), close it, and return the evidence."""
+    """Open the ladder, let `drive` ask (default: a crowd), close it, and return the evidence.
+
+    `overrides` replace what the file says; see `Cascade.from_yaml`.
+    """
     lag = Lag()
     span = _Span()
     before = Resources.held()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(lag.run)
-        async with Cascade.from_yaml(file) as ladder:
+        async with Cascade.from_yaml(file, **overrides) as ladder:
             began = time.monotonic()
             if drive is None:
                 span.seen = await crowd(ladder, range(setting.asks), setting.in_flight)
@@ -176,11 +206,13 @@ async def gather(
         records=records,
         torn=log.torn,
         dropped=log.dropped,
-        counts=[upstream.settled_counts(_SETTLED_S) for upstream in upstreams],
+        counts=[
+            upstream.settled_counts(_SETTLED_S) for upstream in (setting.upstream, setting.spare)
+        ],
         before=before,
         after=after,
         lag=lag,
-        deadline_s=deadline_s,
+        deadline_s=DEADLINE_S,
         in_flight=setting.in_flight,
         elapsed_s=span.elapsed_s,
         probes=probes,

@@ -101,13 +101,13 @@ class Plan:
         seed: Of every draw.
         faulty: Model → how it misbehaves; a model that is absent is healthy.
         delay_s: Least and most seconds that an answer takes.
-        retry_after_s: What `Retry-After` says, in whole seconds.
+        retry_after_s: What `Retry-After` says; a date says it in whole seconds.
     """
 
     seed: int = 7
     faulty: Mapping[str, Faulty] = field(default_factory=dict)
     delay_s: tuple[float, float] = (0.0, 0.01)
-    retry_after_s: int = 1
+    retry_after_s: float = 1.0
 
     def fault(self, model: str, ask: int, number: int) -> str | None:
         """Return the fault of a model's request number `number` (from 0) for an ask, or None."""

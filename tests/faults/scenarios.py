@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from .checks import Evidence, violations
-from .harness import TIMEOUT_S, Setting, gather, ladder_file, provider
+from .harness import OPEN_S, TIMEOUT_S, Setting, gather, ladder_file, pool, provider
 from .plan import FAULTS, Faulty, Plan
-from .upstreams import Upstream, refused_port
+from .upstreams import refused_port
 
 __all__ = ["Finding", "Scenario", "Unfit", "fault_scenarios"]
 
@@ -45,7 +45,7 @@ class Scenario:
     """
 
     name: str
-    run: Callable[[Setting, Upstream], Awaitable[Finding]]
+    run: Callable[[Setting], Awaitable[Finding]]
 
 
 def fault_scenarios() -> list[Scenario]:
@@ -53,8 +53,9 @@ def fault_scenarios() -> list[Scenario]:
     return [*(Scenario(name, _alone(name)) for name in FAULTS), Scenario("mixed", _mixed)]
 
 
-def _alone(name: str) -> Callable[[Setting, Upstream], Awaitable[Finding]]:
-    async def run(setting: Setting, upstream: Upstream) -> Finding:
+def _alone(name: str) -> Callable[[Setting], Awaitable[Finding]]:
+    async def run(setting: Setting) -> Finding:
+        upstream = setting.upstream
         faulty = {} if FAULTS[name].address else {"small": Faulty(share=1.0, faults=(name,))}
         upstream.plan(Plan(faulty=faulty))
         with refused_port() as port:
@@ -67,11 +68,11 @@ def _alone(name: str) -> Callable[[Setting, Upstream], Awaitable[Finding]]:
                 raise Unfit("no openssl to make a certificate")
             providers = {
                 "bad": provider(bad.get(name, upstream.url), TIMEOUT_S),
-                "good": provider(upstream.url),
+                "good": provider(setting.spare.url),
             }
             rungs = [("small", "bad"), ("large", "good")]
             file = ladder_file(setting.folder, providers, rungs)
-            evidence = await gather(file, [upstream], setting, probes=None)
+            evidence = await gather(file, setting, probes=OPEN_S if FAULTS[name].hangs else None)
         return Finding(
             evidence=evidence,
             violations=violations(evidence) + _as_the_fault_is(evidence, name),
@@ -86,22 +87,37 @@ def _as_the_fault_is(evidence: Evidence, name: str) -> list[str]:
     wrong = []
     for seen in evidence.seen:
         if seen.outcome not in ("answered", "degraded"):
-            wrong.append(f"the good rung did not answer ask {seen.ask}: {seen.error}")
+            wrong.append(f"unanswered: ask {seen.ask}: {seen.error}")
         for tried in seen.tries:
             if not tried.deployment.endswith("/small") or not tried.called:
                 continue
             if tried.error not in (fault.error, "ProviderTimeout"):
-                wrong.append(f"ask {seen.ask}: {name} was taken for {tried.error}")
+                wrong.append(f"mistaken: ask {seen.ask}: {name} was taken for {tried.error}")
             elif tried.retry_after_s is not None and tried.retry_after_s > 2:
-                wrong.append(f"ask {seen.ask}: Retry-After was read as {tried.retry_after_s} s")
+                wrong.append(
+                    f"mistaken: ask {seen.ask}: Retry-After was read as {tried.retry_after_s} s"
+                )
     return wrong
 
 
-async def _mixed(setting: Setting, upstream: Upstream) -> Finding:
+async def _mixed(setting: Setting) -> Finding:
+    """Let every rung be a pool: of one upstream that does everything, and of three bad addresses."""
     names = tuple(name for name, fault in FAULTS.items() if not fault.address)
     models = ("small", "medium", "large")
-    upstream.plan(Plan(faulty={m: Faulty(share=0.3, faults=names) for m in models}))
-    providers = {model: provider(upstream.url, TIMEOUT_S) for model in models}
-    file = ladder_file(setting.folder, providers, [(model, model) for model in models])
-    evidence = await gather(file, [upstream], setting, probes=None)
+    faulty = {model: Faulty(share=0.3, faults=names) for model in models}
+    upstream = setting.upstream
+    # A pause of a second would leave little to be seen but pauses.
+    upstream.plan(Plan(faulty=faulty, retry_after_s=0.05))
+    with refused_port() as port:
+        addresses = {
+            "up": upstream.url,
+            "refused": f"http://127.0.0.1:{port}/v1",
+            "no-such-host": f"http://{NO_SUCH_HOST}/v1",
+            "bad-certificate": f"https://127.0.0.1:{upstream.tls_port or port}/v1",
+        }
+        providers = {name: provider(url, TIMEOUT_S) for name, url in addresses.items()}
+        shares = [(name, 0.7 if name == "up" else 0.1) for name in addresses]
+        providers["all"] = pool(shares)
+        file = ladder_file(setting.folder, providers, [(model, "all") for model in models])
+        evidence = await gather(file, setting, probes=None)
     return Finding(evidence=evidence, violations=violations(evidence))

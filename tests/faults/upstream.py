@@ -35,6 +35,8 @@ server was killed meanwhile."""
 _PIECE = 256 * 1024
 """Bytes of a long body that are written at once."""
 
+_FILLER = memoryview(FILLER.encode())
+
 _BYTE_S = 1.0
 """Seconds between the bytes of a slow answer."""
 
@@ -126,6 +128,7 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._paused = False
         self._left = memoryview(b"")
+        self._tail = b""
 
     # What the event loop calls.
 
@@ -204,18 +207,18 @@ class Connection(asyncio.Protocol):
         if len(data) > 1:
             self._timer = self._loop.call_later(_BYTE_S, self.crawl, data[1:])
 
-    def pour(self, head: bytes, body: bytes) -> None:
-        """Send a long body, no faster than the client takes it."""
+    def pour(self, head: bytes, tail: bytes) -> None:
+        """Send a long answer with a filler in its middle, no faster than the client takes it."""
         self.transport.write(head)
-        self._left = memoryview(body)
+        self._left, self._tail = _FILLER, tail
         self._pour()
 
     def _pour(self) -> None:
         while self._left and not self._paused and not self.transport.is_closing():
             piece, self._left = self._left[:_PIECE], self._left[_PIECE:]
-            if not self._left and self.made is not None:
-                self.account.end(self.made, "served")
             self.transport.write(piece)
+            if not self._left and self.made is not None:
+                self.send(self.made, "served", self._tail)
 
 
 def _head(status: int, size: int, **headers: str) -> bytes:
@@ -262,8 +265,8 @@ def _wrong_type(at: Connection, made: Served) -> None:
 
 
 def _ten_megabytes(at: Connection, made: Served) -> None:
-    body = _completion(made, FILLER)
-    at.pour(_head(200, len(body)), body)
+    before, after = _completion(made, "…").split(b"\\u2026")
+    at.pour(_head(200, len(before) + len(_FILLER) + len(after)) + before, after)
 
 
 def _refusing(status: int, kind: str) -> Callable[[Connection, Served], None]:
@@ -278,7 +281,7 @@ def _html(at: Connection, made: Served) -> None:
 
 
 def _limited_for_seconds(at: Connection, made: Served) -> None:
-    seconds = str(at.account.plan.retry_after_s)
+    seconds = f"{at.account.plan.retry_after_s:g}"
     at.send(made, "refused", _error(429, "rate_limit_exceeded", retry_after=seconds))
 
 

@@ -83,6 +83,10 @@ class Seen:
         """Seconds its caller waited."""
         return self.ended - self.began
 
+    def tries_of(self, model: str) -> list[Tried]:
+        """Return the requests for one model."""
+        return [tried for tried in self.tries if tried.deployment.endswith(f"/{model}")]
+
 
 def describe(
     ask: int, began: float, result: Result | None, error: BaseException | None = None
