@@ -34,9 +34,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
-from tenacity import AsyncRetrying, RetryCallState
 
 from ..budget import cost_of_failure
 from ..clock import SystemClock
@@ -44,6 +44,9 @@ from ..errors import ConfigError, CoolingDown, NotCalled, ProviderError, Provide
 from ..ports import Client, Clock
 from ..types import Answer, ModelCall, Try
 from .ranges import check_number, check_whole
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 __all__ = ["BURST", "Elsewhere", "RetryBudget", "RetryPolicy", "Retrying", "delay_s", "may_repeat"]
 
@@ -210,6 +213,8 @@ class _Repetition:
         self._elsewhere = False
 
     async def run(self) -> Answer:
+        from tenacity import AsyncRetrying  # 15 ms to load, which a good day does without
+
         loop = AsyncRetrying(
             sleep=self._owner._clock.sleep,
             retry=self._may_repeat,
