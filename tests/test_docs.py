@@ -39,7 +39,7 @@ def test_python_blocks_run_as_they_stand(block: tuple[str, str]) -> None:
 def test_yaml_blocks_are_good_ladders(block: tuple[str, str], tmp_path: Path) -> None:
     """Each is a ladder that `cascade check` accepts."""
     (tmp_path / "traffic.jsonl.gz").touch()
-    environment = {"OPENAI_API_KEY": "k", "ANTHROPIC_API_KEY": "k"}
+    environment = {"OPENAI_API_KEY": "k", "ANTHROPIC_API_KEY": "k", "EU_KEY": "k"}
     parse_ladder(block[1], file=str(tmp_path / "ladder.yaml"), env=environment)
 
 
