@@ -29,6 +29,7 @@ from cascade.ports import Client
 from cascade.pricing import Price
 from cascade.resilience.deployment import FAILED_S, TAU_S, Deployment
 from cascade.resilience.pool import Member, Pool, Strategy
+from cascade.resilience.retry import Retrying, RetryPolicy
 from cascade.resilience.strategies import STRATEGIES, chooser, preferred
 from cascade.testing import FakeClock, ScriptedClient, reply
 from cascade.types import Answer, CallContext, Message, ModelCall, Request, Try
@@ -223,6 +224,20 @@ def test_elsewhere(before: list[ProviderError], error: ProviderError, expected: 
     """It says whether the repeated call would go to another deployment than the one that failed."""
     pool, _ = pool_of({"us": "a", "eu": "b"})
     assert pool.elsewhere(call(failures=tuple(before)), error) is expected
+
+
+@pytest.mark.anyio
+async def test_repetition_goes_elsewhere_and_never_back_to_one_that_timed_out() -> None:
+    """As `Retrying` makes it over a pool: us, eu, and eu once more."""
+    pool, clients = pool_of(
+        {"us": failed("us", ProviderTimeout), "eu": [failed("eu"), "b"]}, clock=FakeClock()
+    )
+    retrying = Retrying(
+        pool, RetryPolicy(), rng=Random(1), clock=FakeClock(), elsewhere=pool.elsewhere
+    )
+    answer = await retrying.complete(call())
+    assert (answer.deployment, [other.deployment for other in answer.tries]) == ("eu", ["us", "eu"])
+    assert calls_of(clients) == {"us": 1, "eu": 2}
 
 
 @pytest.mark.anyio
