@@ -177,7 +177,9 @@ def _shortfall(
     for attempt in attempts[kept + 1 :]:
         if attempt.verdict in ("failed", "rejected", "skipped"):
             return f"rung {attempt.rung} {attempt.model} was wanted but {attempt.reason}"
-    skipped = next((a for a in attempts if a.verdict == "skipped"), None)
+    # A rung below the one that answered is no loss: it was passed over for a better one.
+    best = attempts[kept].rung
+    skipped = next((a for a in attempts if a.verdict == "skipped" and a.rung > best), None)
     return None if skipped is None else f"rung {skipped.rung} {skipped.model}: {skipped.reason}"
 
 

@@ -691,6 +691,7 @@ async def test_a_call_that_is_held_back_is_a_rung_passed_over() -> None:
     assert [attempt.verdict for attempt in result.attempts] == ["skipped", "accepted"]
     assert result.attempts[0].error is held
     assert "CircuitOpen" in result.attempts[0].reason
+    assert result.degraded is None, "a better rung has answered"
 
 
 async def test_when_every_rung_is_held_back_the_error_says_when_to_come_again() -> None:
