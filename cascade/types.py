@@ -121,6 +121,8 @@ class CallContext(msgspec.Struct, frozen=True, kw_only=True):
         idempotent: Whether the call may be made twice at once (hedged).
         failures: What the call has failed with before, oldest first: a pool asks another deployment
             first, and one that has timed out not again.
+        may_wait: Whether a limit without room may let it wait; False: it is refused at once, as there
+            are others to ask.
     """
 
     deadline: float | None = None
@@ -128,6 +130,7 @@ class CallContext(msgspec.Struct, frozen=True, kw_only=True):
     session: str | None = None
     idempotent: bool = True
     failures: tuple[ProviderError, ...] = ()
+    may_wait: bool = True
 
 
 NO_CONTEXT = CallContext()

@@ -328,6 +328,7 @@ async def test_settings_that_cannot_be_kept_are_refused(
         ("of: [p]", r"of\[0\]: 'p' is a pool itself"),
         ("of: []", r"providers.p.of: "),
         ("of: [a], strategy: luck", r"strategy: .*weighted or round_robin or least_busy"),
+        ("of: [a], strategy: cheapest", r"of\[0\]: has no price"),
         ("of: [{provider: a, weight: 0}]", r"of\[0\].weight: 0 "),
     ],
 )

@@ -81,12 +81,15 @@ def _check_pool(path: KeyPath, pool: Mapping[str, Any], document: Document) -> N
     if pool.get("kind") != "pool" or not isinstance(members, list):
         return
     providers = dict(_tables(document.data.get("providers")))
-    seen: dict[tuple[str, Any], int] = {}
+    seen: dict[str, int] = {}
     for i, member in enumerate(members):
         place: KeyPath = (*path, "of", i)
-        name, model = member, None
+        name = member
         if isinstance(member, Mapping):
-            place, name, model = (*place, "provider"), member.get("provider"), member.get("model")
+            place, name = (*place, "provider"), member.get("provider")
+        if pool.get("strategy") == "cheapest" and not _has_price(member):
+            message = "has no price, and `strategy: cheapest` compares prices"
+            document.report((*path, "of", i), message, "{provider: name, price: {…}}")
         if not isinstance(name, str) or document.is_unresolved(place):
             continue
         shown = document.shown(place, name)
@@ -95,7 +98,7 @@ def _check_pool(path: KeyPath, pool: Mapping[str, Any], document: Document) -> N
             document.report(place, message, ", ".join(providers)[:300])
         elif providers[name].get("kind") == "pool":
             document.report(place, f"{shown} is a pool itself", "a provider that is none")
-        first = seen.setdefault((name, model), i)
+        first = seen.setdefault(name, i)
         if first != i:
             document.report(place, f"{shown} is already of[{first}]", "each deployment once")
 
@@ -104,6 +107,10 @@ def _check_budgets(path: KeyPath, budgets: Any, document: Document) -> None:
     for i, budget in enumerate(budgets if isinstance(budgets, list) else []):
         if isinstance(budget, Mapping) and not {"usd", "tokens"} & budget.keys():
             document.report((*path, i), "limits nothing", "`usd`, `tokens` or both")
+
+
+def _has_price(member: Any) -> bool:
+    return isinstance(member, Mapping) and member.get("price") is not None
 
 
 def _tables(value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:

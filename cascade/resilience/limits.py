@@ -105,7 +105,8 @@ class Limited:
         give_up_at, deadline = now + self._limits.max_wait_s, call.context.deadline
         if deadline is not None:
             give_up_at = min(give_up_at, deadline)
-        if self.when_full != "wait" or not limiter.has_place():
+        patient = self.when_full == "wait" and call.context.may_wait
+        if not patient or not limiter.has_place():
             raise self._refusal(limiter, call, tokens, now)
         if now + limiter.least_wait_s(now) > give_up_at:  # it would wait in vain
             raise self._refusal(limiter, call, tokens, now)

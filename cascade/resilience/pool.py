@@ -16,7 +16,14 @@ import anyio
 import msgspec
 
 from ..clock import SystemClock
-from ..errors import ConfigError, LimitReached, NotCalled, ProviderError, ProviderTimeout
+from ..errors import (
+    CircuitOpen,
+    ConfigError,
+    LimitReached,
+    NotCalled,
+    ProviderError,
+    ProviderTimeout,
+)
 from ..ports import Clock
 from ..pricing import cost_usd
 from ..types import Answer, CallContext, ModelCall
@@ -81,23 +88,25 @@ class Pool:
             ProviderError: The deployment asked has failed; `elsewhere` says whether
                 another may do better.
         """
+        at_once = _without_waiting(call) if len(self._deployments) > 1 else call
         if self._hedging is not None:
-            return await self._complete_hedged(call, self._hedging)
+            return await self._complete_hedged(call, at_once, self._hedging)
         refusals: list[NotCalled] | None = None
         for deployment in self._candidates(call.context):
             try:
-                return await self._ask(deployment, call)
+                return await self._ask(deployment, at_once)
             except NotCalled as exc:
                 if refusals is None:
                     refusals = []
                 refusals.append(exc)
-        raise self._refusal(call, refusals or [])
+        return await self._wait_for_one(call, refusals or [])
 
     def elsewhere(self, call: ModelCall, error: ProviderError) -> bool:
         """Return whether `call`, made again after `error`, would go to another deployment first.
 
-        Whoever makes it again adds `error`, and the errors in its `tries`, to `call.context.failures`: the deployments that have
-        failed it least often are asked first, and those that have timed out not again.
+        Whoever makes it again adds `error`, and the errors in its `tries`, to `call.context.failures`:
+        the deployments that have failed it least often are asked first, and those that have timed out
+        not again.
         """
         if isinstance(error, NotCalled):
             return False
@@ -173,7 +182,9 @@ class Pool:
         deployment.note_latency(now - began, now)
         return answer
 
-    async def _complete_hedged(self, call: ModelCall, hedging: Hedging) -> Answer:
+    async def _complete_hedged(
+        self, call: ModelCall, at_once: ModelCall, hedging: Hedging
+    ) -> Answer:
         """Return the answer of one deployment, or of the quicker of two."""
         hedging.count_call()
         delay_s = None
@@ -183,7 +194,7 @@ class Pool:
         refusals: list[NotCalled] = []
         if delay_s is not None:
             answer = await race(
-                lambda deployment: self._ask(deployment, call),
+                lambda deployment: self._ask(deployment, at_once),
                 candidates,
                 delay_s=delay_s,
                 hedging=hedging,
@@ -196,13 +207,30 @@ class Pool:
         for deployment in candidates:  # none is left after a race
             began = self._clock.monotonic()
             try:
-                answer = await self._ask(deployment, call)
+                answer = await self._ask(deployment, at_once)
             except NotCalled as exc:
                 refusals.append(exc)
             else:
                 hedging.note_latency(call.model, self._clock.monotonic() - began)
                 return answer
+        return await self._wait_for_one(call, refusals)
+
+    async def _wait_for_one(self, call: ModelCall, refusals: list[NotCalled]) -> Answer:
+        """Ask those again that had no room just now, soonest first: now the call may wait for it."""
+        if call.context.may_wait and len(self._deployments) > 1:
+            for i, refusal in sorted(
+                enumerate(refusals), key=lambda item: _seconds_to_wait(item[1])
+            ):
+                if isinstance(refusal, CircuitOpen):
+                    continue
+                try:
+                    return await self._ask(self._named(refusal.provider), call)
+                except NotCalled as exc:
+                    refusals[i] = exc
         raise self._refusal(call, refusals)
+
+    def _named(self, name: str) -> Deployment:
+        return next(found for found in self._deployments if found.member.name == name)
 
     def _refusal(self, call: ModelCall, refusals: Sequence[NotCalled]) -> NotCalled:
         """Return the refusal that ends soonest, naming all."""
@@ -218,6 +246,11 @@ class Pool:
             error.refuse = getattr(soonest, "refuse", False)
         error.__cause__ = soonest
         return error
+
+
+def _without_waiting(call: ModelCall) -> ModelCall:
+    context = msgspec.structs.replace(call.context, may_wait=False)
+    return msgspec.structs.replace(call, context=context)
 
 
 def _seconds_to_wait(error: NotCalled) -> float:

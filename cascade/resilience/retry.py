@@ -209,6 +209,7 @@ class _Repetition:
         self._latency_s = owner._clock.monotonic() - began
         self._closings = owner._closings
         self._tries: list[Try] = []
+        self._beside: list[ProviderError] = []
         self._begun = False
         self._elsewhere = False
 
@@ -239,7 +240,7 @@ class _Repetition:
             raise self._error
         if owner._elsewhere is not None:  # so that it goes to another deployment first
             context = self._call.context
-            failures = (*context.failures, self._error)
+            failures = (*context.failures, self._error, *self._beside)
             self._call = replace(self._call, context=replace(context, failures=failures))
         began = owner._clock.monotonic()
         try:
@@ -273,6 +274,7 @@ class _Repetition:
         if not isinstance(error, NotCalled) and not owner._budget.spend():
             return True
         self._tries += error.tries
+        self._beside = [t.error for t in error.tries if isinstance(t.error, ProviderError)]
         error.tries = ()
         self._tries.append(
             Try(

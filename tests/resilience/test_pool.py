@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
+import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,11 +29,14 @@ from cascade.errors import (
 from cascade.ports import Client
 from cascade.pricing import Price
 from cascade.resilience.deployment import FAILED_S, TAU_S, Deployment
+from cascade.resilience.limits import CallLimits, Limited
 from cascade.resilience.pool import Member, Pool, Strategy
 from cascade.resilience.retry import Retrying, RetryPolicy
 from cascade.resilience.strategies import STRATEGIES, chooser, preferred
 from cascade.testing import FakeClock, ScriptedClient, reply
 from cascade.types import Answer, CallContext, Message, ModelCall, Request, Try
+
+from .waiting import HeldClient, settle
 
 HELLO = Request(messages=(Message(role="user", content="hello"),))
 CHEAP = Price(input=1.0, output=2.0)
@@ -490,3 +494,41 @@ def test_refuses_a_weight_that_is_none(weight: float) -> None:
     """Zero, less, or no number."""
     with pytest.raises(ConfigError, match=r"of\[0\]\.weight"):
         Pool("both", [Member("us", ScriptedClient({}), weight=weight)])
+
+
+@pytest.mark.anyio
+async def test_a_free_member_is_asked_before_waiting_for_a_full_one() -> None:
+    """The call does not join the queue of the member that comes first while another has room."""
+    held = HeldClient()
+    full = Limited(held, CallLimits(concurrent=1), provider="full")
+    free = ScriptedClient({"m": ["from the free one"]})
+    pool = Pool("p", [Member("full", full, weight=1e9), Member("free", free)], rng=Random(0))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(full.complete, call())
+        await settle()
+        answer = await pool.complete(call())
+        tasks.cancel_scope.cancel()
+    assert (answer.text, answer.deployment) == ("from the free one", "free")
+
+
+@pytest.mark.anyio
+async def test_when_every_member_is_full_the_call_waits_for_room() -> None:
+    """It is answered by the first that has some."""
+    held = HeldClient()
+    full = [
+        Member(name, Limited(held, CallLimits(concurrent=1), provider=name)) for name in ("a", "b")
+    ]
+    pool = Pool("p", full, rng=Random(0))
+    answers: list[Answer] = []
+
+    async def ask() -> None:
+        answers.append(await pool.complete(call()))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(ask)
+        await settle()
+        assert held.in_flight == 2
+        for _ in range(3):
+            await held.release(reply("done"))
+    assert [answer.text for answer in answers] == ["done"] * 3
