@@ -177,7 +177,7 @@ class Books:
         return tuple(left_of(b, self._seen(account, b.per, now), now) for b in limits)
 
     def load(self, rows: Iterable[Row]) -> None:
-        """Take over what was spent before.
+        """Add what was spent before.
 
         A period that has not begun yet was counted by a clock that was ahead. Within a day of its
         beginning it holds until its end; a later one would hold for years, so what was spent in it
@@ -188,7 +188,12 @@ class Books:
         for account, per, period, usd, tokens in rows:
             far = period_start(per, period) > soon
             name = now[: LENGTH[per]] if far else period
-            self._counts[account, per] = Count(name, usd, tokens)
+            count = self._counts.get((account, per))
+            if count is None or count.period < name:
+                self._counts[account, per] = Count(name, usd, tokens)
+            elif count.period == name:
+                count.usd += usd
+                count.tokens += tokens
 
     def rows(self, keys: set[tuple[str, Per]] | None = None) -> list[Row]:
         """Return what was spent, of some accounts and pers or of all."""

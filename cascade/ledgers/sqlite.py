@@ -8,6 +8,7 @@ system had not written yet (SQLite's `synchronous=NORMAL` in WAL mode), on Linux
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sqlite3
@@ -36,7 +37,10 @@ _FORMAT = 1
 _LOCK_WAIT_S = 1.0
 """How long a file in use is waited for at opening: a predecessor may be about to close it."""
 
-_BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_PASSING = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+_PASSING_OS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
+"""Errors of a full or failing disk: somebody will mend it, and no setting is wrong."""
 
 _TABLE = """
 CREATE TABLE spent (
@@ -92,6 +96,9 @@ class SqliteLedger:
         self._closing = False
         self._thread: threading.Thread | None = None
         self._file: sqlite3.Connection | None = None
+        self._inode = 0
+        self._sound = False
+        self._loaded = False
 
     @property
     def open_reservations(self) -> int:
@@ -107,18 +114,17 @@ class SqliteLedger:
         if self._thread is not None:
             return
         changed: set[tuple[str, Per]] = set()
+        self._books = Books(self._clock)
         self._books.changed = changed
+        rows: list[Row] = []
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             rows = self._open()
-        except sqlite3.Error as exc:
-            if exc.sqlite_errorcode == sqlite3.SQLITE_FULL:
-                self._failed(exc)
-                rows = []
-            else:
+        except (sqlite3.Error, OSError) as exc:
+            if not _will_pass(exc):
                 raise ConfigError(_cannot_open(self.path, exc)) from exc
-        except OSError as exc:
-            raise ConfigError(_cannot_open(self.path, exc)) from exc
+            self._failed(exc)
+        self._loaded = self._file is not None
         self._books.load(rows)
         changed.clear()
         self._closing = False
@@ -186,9 +192,12 @@ class SqliteLedger:
     def _write(self, rows: list[Row], closing: bool) -> None:
         try:
             if self._file is None:
-                self._open()
-                with self._wake:  # it may be a new file: all of it, not only what has changed
-                    rows = self._books.rows()
+                found = self._open()
+                with self._wake:
+                    if not self._loaded:  # it could not be read at the start
+                        self._books.load(found)
+                        self._loaded = True
+                    rows = self._books.rows()  # all, not only what has changed: it may be new
             assert self._file is not None
             if not _is_open_file(self.path, self._inode):
                 raise OSError(f"{self.path} was removed or replaced")
@@ -222,7 +231,7 @@ class SqliteLedger:
         try:
             return self._open_as_it_is()
         except sqlite3.DatabaseError as exc:
-            if getattr(exc, "sqlite_errorcode", None) not in _BROKEN:
+            if _code(exc) not in _BROKEN:
                 raise
             reason = str(exc)
         except _Damaged as exc:
@@ -246,10 +255,11 @@ class SqliteLedger:
         )
         self._file = file
         file.execute("PRAGMA locking_mode = EXCLUSIVE")  # a second process is refused
+        new = _is_new(file, self.path)
         file.execute("PRAGMA journal_mode = WAL")
         file.execute("PRAGMA synchronous = NORMAL")
         file.execute("BEGIN IMMEDIATE")
-        rows = _rows_of(file, self.path)
+        rows = _begin(file) if new else _rows_of(file)
         now = self._clock.now_iso()
         for per, length in LENGTH.items():
             file.execute("DELETE FROM spent WHERE per = ? AND period < ?", (per, now[:length]))
@@ -291,16 +301,13 @@ class _Damaged(Exception):
     """The file is a ledger by its mark, and holds what no ledger writes."""
 
 
-def _rows_of(file: sqlite3.Connection, path: Path) -> list[Row]:
-    """Return what a ledger file holds, after making an empty one a ledger."""
+def _is_new(file: sqlite3.Connection, path: Path) -> bool:
+    """Return whether a database is empty; refuse one that is no ledger of this format."""
     magic = file.execute("PRAGMA application_id").fetchone()[0]
     layout = file.execute("PRAGMA user_version").fetchone()[0]
     tables = file.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if magic == 0 and layout == 0 and tables == 0:
-        file.execute(f"PRAGMA application_id = {_MAGIC}")
-        file.execute(f"PRAGMA user_version = {_FORMAT}")
-        file.execute(_TABLE)
-        return []
+        return True
     if magic != _MAGIC:
         raise ConfigError(f"ledger {path}: this is another program's database; give another path")
     if layout != _FORMAT:
@@ -308,6 +315,18 @@ def _rows_of(file: sqlite3.Connection, path: Path) -> list[Row]:
             f"ledger {path}: its format is {layout}, this version reads {_FORMAT}; "
             "give another path, or use the version that wrote it"
         )
+    return False
+
+
+def _begin(file: sqlite3.Connection) -> list[Row]:
+    file.execute(f"PRAGMA application_id = {_MAGIC}")
+    file.execute(f"PRAGMA user_version = {_FORMAT}")
+    file.execute(_TABLE)
+    return []
+
+
+def _rows_of(file: sqlite3.Connection) -> list[Row]:
+    """Return what a ledger file holds."""
     found = file.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
         raise _Damaged(found)
@@ -339,8 +358,20 @@ def _is_open_file(path: Path, inode: int) -> bool:
         return False
 
 
+def _code(exc: Exception) -> int | None:
+    """SQLite's primary error code."""
+    code: int | None = getattr(exc, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
+def _will_pass(exc: Exception) -> bool:
+    if isinstance(exc, OSError):
+        return exc.errno in _PASSING_OS
+    return _code(exc) in _PASSING
+
+
 def _cannot_open(path: Path, exc: Exception) -> str:
-    if isinstance(exc, sqlite3.Error) and exc.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+    if _code(exc) == sqlite3.SQLITE_BUSY:
         return (
             f"ledger {path}: in use by another process; give each process its own, or let them share "
             "one in Redis"
