@@ -19,7 +19,7 @@ from .harness import Setting
 from .lives import life_scenarios
 from .plan import Plan
 from .scenarios import Scenario, Unfit, fault_scenarios
-from .table import Line, line, skipped, table
+from .table import Line, crashed, line, skipped, table
 from .upstreams import Upstream, bad_certificate
 
 _SHOWN = 3
@@ -50,6 +50,8 @@ def run(
                     finding = anyio.run(scenario.run, setting)
                 except Unfit as exc:
                     lines.append(skipped(scenario.name, str(exc)))
+                except Exception as exc:  # noqa: BLE001 - the other scenarios are to be run too
+                    lines.append(crashed(scenario.name, exc))
                 else:
                     lines.append(line(scenario.name, finding, time.monotonic() - began))
                 if console is not None:

@@ -41,7 +41,10 @@ TIMEOUT_S = 0.5
 """Seconds one call to a bad deployment may take."""
 
 PATIENT_S = 1.5
-"""Seconds one call to a healthy deployment may take, on a machine that is busy with the test itself."""
+"""Seconds one call to a healthy deployment may take, connecting included, on a busy machine."""
+
+CONNECT_S = 0.4
+"""Seconds that connecting to a bad deployment may take."""
 
 OPEN_S = 0.25
 """Seconds for which a breaker opens at first."""
@@ -79,7 +82,7 @@ def provider(url: str, timeout_s: float = PATIENT_S, **more: Any) -> dict[str, A
         "kind": "openai",
         "base_url": url,
         "timeout_s": timeout_s,
-        "connect_timeout_s": min(timeout_s, 0.4),
+        "connect_timeout_s": CONNECT_S if timeout_s < PATIENT_S else PATIENT_S,
         "retry": RETRY,
         "breaker": BREAKER,
         "limits": LIMITS,

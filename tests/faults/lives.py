@@ -34,14 +34,16 @@ _OUTAGE_S = 1.0
 _RECOVERY_S = 8 * OPEN_S + 0.5
 """Longest that a breaker stays open, and what a probe may take on top."""
 
-_CANCELLED_WITHIN_S = 0.05
+_CANCELLED_WITHIN_S = 0.15
+_SLOWEST_S = 0.06
 _GONE_S = 0.25
 """Seconds after the last cancellation within which the upstream must see nobody."""
 
 _KILLS = 3
 _KILLED_AFTER_S = (0.2, 0.7)
 
-_DISK_KB = 512
+_ROOM = 4_000
+"""Bytes of the disk for each record that is to fit on it."""
 
 
 def life_scenarios() -> list[Scenario]:
@@ -114,7 +116,7 @@ async def _cancelled(setting: Setting) -> Finding:
     """Cancel twice as many asks as other scenarios make, each at a moment of its own."""
     upstream = setting.upstream
     faulty = {model: Faulty(share=0.2, faults=("hang",)) for model in ("small", "large")}
-    upstream.plan(Plan(faulty=faulty, delay_s=(0.0, 1.2 * _CANCELLED_WITHIN_S)))
+    upstream.plan(Plan(faulty=faulty, delay_s=(0.0, _SLOWEST_S)))
     providers = {"patient": provider(upstream.url, 30.0)}  # no timeout must do it for us
     file = ladder_file(setting.folder, providers, [("small", "patient"), ("large", "patient")])
     wrong: list[str] = []
@@ -147,8 +149,10 @@ async def _cancelled(setting: Setting) -> Finding:
         return seen
 
     evidence = await gather(file, setting, drive, probes=None)
-    states = evidence.counts[0].states()
-    note = f"the upstream saw {states.get('cancelled', 0):,} of its requests cancelled"
+    noticed = evidence.counts[0].states().get("cancelled", 0)
+    if noticed == 0:
+        wrong.append("cancelled: the upstream has noticed nothing")
+    note = f"the upstream saw {noticed:,} of its requests cancelled"
     return Finding(evidence=evidence, violations=wrong + violations(evidence), note=note)
 
 
@@ -195,7 +199,7 @@ async def _disk_full(setting: Setting) -> Finding:
     setting.folder.mkdir(parents=True, exist_ok=True)
     wrong: list[str] = []
     providers = {"good": provider(setting.spare.url)}
-    with _tiny_disk(setting.folder) as disk, _shouts() as shouts:
+    with _tiny_disk(setting.folder, _ROOM * setting.asks) as disk, _shouts() as shouts:
         rungs = [("small", "good"), ("large", "good")]
         file = ladder_file(setting.folder / "disk", providers, rungs)
         third = setting.asks // 3
@@ -203,14 +207,17 @@ async def _disk_full(setting: Setting) -> Finding:
 
         async def drive(ladder: Cascade) -> list[Seen]:
             seen = await crowd(ladder, range(third), setting.in_flight)
+            before = sink.statistics()
             disk.fill()
             seen += await crowd(ladder, range(third, 2 * third), setting.in_flight)
             full = sink.statistics()
-            if full.failures == 0 or full.dropped == 0:
-                wrong.append(f"full: the disk was not full: {full}")
+            if before.dropped or full.failures == 0 or full.dropped == 0:
+                wrong.append(f"full: the disk was full at another time: {before}, {full}")
             disk.free()
             await anyio.sleep(0.3)
             seen += await crowd(ladder, range(2 * third, 3 * third), setting.in_flight)
+            if (after := sink.statistics()).dropped > full.dropped:
+                wrong.append(f"healed: records are lost although there is room: {after}")
             return seen
 
         evidence = await gather(file, setting, drive, probes=None, sink=sink)
@@ -242,12 +249,12 @@ class _Disk:
 
 
 @contextlib.contextmanager
-def _tiny_disk(folder: Path) -> Iterator[_Disk]:
+def _tiny_disk(folder: Path, size: int) -> Iterator[_Disk]:
     """Mount a tiny disk at `folder`/disk; where that is not allowed, limit the size of files."""
     mounted = folder / "disk"
     mounted.mkdir()
     mount, ballast = shutil.which("mount"), mounted / "ballast"
-    command = [str(mount), "-t", "tmpfs", "-o", f"size={_DISK_KB}k", "none", str(mounted)]
+    command = [str(mount), "-t", "tmpfs", "-o", f"size={size}", "none", str(mounted)]
     allowed = mount is not None and os.geteuid() == 0
     if allowed and subprocess.run(command, capture_output=True).returncode == 0:
 

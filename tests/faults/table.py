@@ -9,7 +9,7 @@ from rich.table import Table
 
 from .scenarios import Finding
 
-__all__ = ["Line", "line", "skipped", "table"]
+__all__ = ["Line", "crashed", "line", "skipped", "table"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +103,13 @@ def line(name: str, finding: Finding, seconds: float) -> Line:
 def skipped(name: str, why: str) -> Line:
     """Return the line of a scenario that this machine cannot run."""
     return Line(scenario=name, note=f"not run: {why}")
+
+
+def crashed(name: str, error: Exception) -> Line:
+    """Return the line of a scenario that ended in an error of its own: the engine would not open."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return Line(scenario=name, violations=[f"crashed: {type(error).__name__}: {error}"])
 
 
 def table(lines: list[Line], title: str) -> Table:

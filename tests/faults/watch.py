@@ -157,7 +157,11 @@ class Lag:
             await anyio.sleep(_TICK_S)
             now = time.monotonic()
             if now - due > _LATE_S:
-                self._late.append((now, now - due))
+                self.note(now, now - due)
+
+    def note(self, at: float, late: float) -> None:
+        """Take note that at `at` the loop was `late` seconds late."""
+        self._late.append((at, late))
 
     def within(self, began: float, ended: float) -> float:
         """Return the seconds for which the loop did not get round between two moments, together."""
