@@ -31,7 +31,7 @@ from .pricing import add_costs, cost_usd
 from .resilience.hedge import Hedge, Hedging
 from .side_by_side import SideBySide
 from .spending import Held, Spending
-from .types import Answer, Attempt, CallContext, Demand, ModelCall, Request, Score
+from .types import Attempt, CallContext, Demand, ModelCall, Request, Score
 from .walk import Answered, Call, Effect, Ending, Failed, Look, Outcome, Outlook
 
 __all__ = ["Ask", "Driver"]
@@ -58,7 +58,9 @@ class Ask:
         metadata: The caller's own fields.
         policy: Version of the policy.
         attempts: What has been tried.
+        pending: The effect that is being performed; None before the first.
         calling: Rungs that are being called.
+        called_at: When the newest call was begun, a reading of the monotonic clock.
         recorded: Whether its decision record has been made.
     """
 
@@ -66,12 +68,14 @@ class Ask:
         "attempts",
         "began_at",
         "began_iso",
+        "called_at",
         "calling",
         "context",
         "demand",
         "digest",
         "id",
         "metadata",
+        "pending",
         "policy",
         "recorded",
         "request",
@@ -100,7 +104,9 @@ class Ask:
         self.metadata = metadata
         self.policy = policy
         self.attempts: tuple[Attempt, ...] = ()
+        self.pending: Effect | None = None
         self.calling: set[int] = set()
+        self.called_at = began_at
         self.recorded = False
 
 
@@ -131,6 +137,7 @@ class Driver:
         self._scorer = scorer
         self._clock = clock
         self._latencies = [LatencyWindow(rung.expected_s) for rung in ladder.rungs]
+        self._longest_s = max((rung.expected_s or 0.0 for rung in ladder.rungs), default=0.0)
         self._spending = spending
         self._hedging = None if hedge is None else Hedging(hedge)
         self._scopes: set[anyio.CancelScope] = set()
@@ -147,28 +154,53 @@ class Driver:
             scope.cancel()
 
     async def run(self, steps: Generator[Effect, Outcome, Ending], ask: Ask) -> Ending:
-        """Run a walk to its end: perform each effect, send back its outcome."""
-        if self._hedging is None or not ask.context.idempotent:
-            return await self._perform(steps, ask, partial(self._call_alone, ask))
-        return await self._run_side_by_side(steps, ask, self._hedging)
+        """Run a walk to its end: perform each effect, send back its outcome.
 
-    async def _run_side_by_side(
-        self, steps: Generator[Effect, Outcome, Ending], ask: Ask, hedging: Hedging
+        When the time of the ask is over, or the engine is closed, what is going on is cancelled and
+        the walk comes to its end with what it has.
+        """
+        deadline = ask.context.deadline
+        if self._cut:  # closed while this ask was on its way
+            return self._wind_up(steps, ask)
+        if deadline is None:
+            scope = anyio.CancelScope()
+        else:
+            scope = anyio.move_on_after(deadline - self._clock.monotonic())
+        calls: SideBySide | None = None
+        ending: Ending | None = None
+        self._scopes.add(scope)
+        try:
+            with scope:
+                if self._hedging is None or not ask.context.idempotent:
+                    ending = await self._perform(steps, ask, partial(self._call_alone, ask))
+                else:
+                    calls = SideBySide(partial(self._call, ask), self._hedging, self._clock)
+                    ending = await self._perform_beside(steps, ask, calls)
+        finally:
+            self._scopes.discard(scope)
+        if ending is None:
+            ending = self._wind_up(steps, ask)
+        if calls is None:
+            return ending
+        unneeded = calls.unneeded(self._ladder, ending)
+        return with_unneeded(ending, unneeded) if unneeded else ending
+
+    async def _perform_beside(
+        self, steps: Generator[Effect, Outcome, Ending], ask: Ask, calls: SideBySide
     ) -> Ending:
+        """Run a walk whose calls may run side by side; errors leave as themselves."""
         ending: Ending | None = None
         raised: Exception | None = None
-        async with anyio.create_task_group() as group:
-            calls = SideBySide(partial(self._call, ask), group, hedging, self._clock)
+        async with anyio.create_task_group() as calls.group:
             try:
                 ending = await self._perform(steps, ask, calls.call)
             except Exception as exc:  # noqa: BLE001 - raised again, out of the task group's own wrapping
                 raised = exc
-            group.cancel_scope.cancel()
+            calls.group.cancel_scope.cancel()
         if ending is None:
             assert raised is not None
             raise raised
-        unneeded = calls.unneeded(self._ladder, ending)
-        return with_unneeded(ending, unneeded) if unneeded else ending
+        return ending
 
     async def _perform(
         self,
@@ -177,7 +209,7 @@ class Driver:
         call: Callable[[Call], Awaitable[Answered | Failed]],
     ) -> Ending:
         try:
-            effect = next(steps)
+            effect = ask.pending = next(steps)
             while True:
                 ask.attempts = effect.attempts
                 outcome: Outcome
@@ -187,112 +219,125 @@ class Driver:
                     outcome = self._look(ask)
                 else:
                     outcome = await self._measure(effect.attempts, ask)
+                effect = ask.pending = steps.send(outcome)
+        except StopIteration as end:
+            ending: Ending = end.value
+            return ending
+
+    def _wind_up(self, steps: Generator[Effect, Outcome, Ending], ask: Ask) -> Ending:
+        """Bring a walk to its end without doing anything any more that it asks for."""
+        error = _closed() if self._cut else _out_of_time(ask)
+        try:
+            effect = next(steps) if ask.pending is None else ask.pending
+            while True:
+                outcome: Outcome
+                if isinstance(effect, Call):
+                    outcome = self._cancelled(effect.rung, error, ask)
+                elif isinstance(effect, Look):
+                    outcome = Outlook(left_s=0.0)
+                else:
+                    outcome = Score(confidence=None, why_unknown=str(error), cost_usd=None)
                 effect = steps.send(outcome)
         except StopIteration as end:
             ending: Ending = end.value
             return ending
 
+    def _cancelled(self, rung: int, error: CascadeError, ask: Ask) -> Failed:
+        """Return what became of a call that was cancelled, or not made any more."""
+        if rung not in ask.calling:
+            return Failed(error=error, latency_s=0.0, cost_usd=0.0, final=True)
+        ask.calling.discard(rung)
+        latency_s = self._clock.monotonic() - ask.called_at
+        self._note_latency(rung, latency_s)  # it would have taken longer still
+        return Failed(error=error, latency_s=latency_s, cost_usd=cost_of_failure(error), final=True)
+
     async def _call_alone(self, ask: Ask, effect: Call) -> Answered | Failed:
         return await self._call(ask, effect.rung, effect.call)
 
     def _look(self, ask: Ask) -> Outlook:
-        """Return what time the ask has left, and what each rung is expected to take."""
+        """Return what time the ask has left, and what the rungs are expected to take if that may matter."""
         deadline = ask.context.deadline
         assert deadline is not None
+        left_s = deadline - self._clock.monotonic()
+        if left_s > self._longest_s:
+            return Outlook(left_s=left_s)
         known = [window.quantile(EXPECTED_SHARE) for window in self._latencies]
-        return Outlook(
-            left_s=deadline - self._clock.monotonic(),
-            expected_s={i: seconds for i, seconds in enumerate(known) if seconds is not None},
-        )
+        expected_s = {i: seconds for i, seconds in enumerate(known) if seconds is not None}
+        self._longest_s = max(expected_s.values(), default=0.0)
+        return Outlook(left_s=left_s, expected_s=expected_s)
 
-    def _scope(self, ask: Ask) -> anyio.CancelScope:
-        """Return a scope that ends with the time of the ask."""
-        deadline = ask.context.deadline
-        if deadline is None:
-            return anyio.CancelScope()
-        return anyio.move_on_after(deadline - self._clock.monotonic())
+    def _note_latency(self, rung: int, seconds: float) -> None:
+        self._latencies[rung].add(seconds)
+        if seconds > self._longest_s:  # never too short: brought down again when it would matter
+            self._longest_s = seconds
 
     async def _call(self, ask: Ask, rung: int, call: ModelCall) -> Answered | Failed:
         """Perform one call, within the budgets if there are any."""
-        if self._spending is None:
+        spending = self._spending
+        if spending is None:
             return await self._complete(ask, rung, call)
-        held = await self._spending.hold(rung, call, ask.attempts)
+        held = await spending.hold(rung, call, ask.attempts)
         if not isinstance(held, Held):
             error, when_spent = held
             return Failed(error=error, latency_s=0.0, cost_usd=0.0, final=when_spent == "refuse")
-        outcome: Answered | Failed | None = None
         try:
             outcome = await self._complete(ask, rung, call)
-        finally:
-            # Cancelled or not, the call may have cost something; the ledger is quick.
+        except BaseException:  # cancelled: nobody knows what it has cost
             with anyio.CancelScope(shield=True):
-                await self._settle(held, outcome)
+                await spending.settle(held, None, None)
+            raise
+        if spending.is_immediate:
+            await self._settle(spending, held, outcome)
+        else:
+            with anyio.CancelScope(shield=True):  # the ledger bounds its own time
+                await self._settle(spending, held, outcome)
         return outcome
 
-    async def _settle(self, held: Held, outcome: Answered | Failed | None) -> None:
-        assert self._spending is not None
-        if outcome is None:
-            await self._spending.settle(held, None, None)
-        elif isinstance(outcome, Answered):
+    async def _settle(self, spending: Spending, held: Held, outcome: Answered | Failed) -> None:
+        if isinstance(outcome, Answered):
             answer = outcome.answer
             price = self._ladder.rungs[held.rung].price
             paid = cost_usd(answer.usage, price) if answer.cost_usd is None else answer.cost_usd
             paid = add_costs(paid, *(request.cost_usd for request in answer.tries))
-            await self._spending.settle(held, answer.usage, paid)
+            await spending.settle(held, answer.usage, paid)
+            return
+        error = outcome.error
+        tries = error.tries if isinstance(error, ProviderError) else ()
+        paid = add_costs(outcome.cost_usd, *(request.cost_usd for request in tries))
+        if paid == 0.0:
+            await spending.release(held)
         else:
-            error = outcome.error
-            tries = error.tries if isinstance(error, ProviderError) else ()
-            paid = add_costs(outcome.cost_usd, *(request.cost_usd for request in tries))
-            if paid == 0.0:
-                await self._spending.release(held)
-            else:
-                await self._spending.settle(held, None, paid)
+            await spending.settle(held, None, paid)
 
     async def _complete(self, ask: Ask, rung: int, call: ModelCall) -> Answered | Failed:
-        started = self._clock.monotonic()
-        if self._cut:  # closed while this ask was running: open no new connection
-            return Failed(error=_closed(), latency_s=0.0, cost_usd=0.0, final=True)
+        started = ask.called_at = self._clock.monotonic()
         ask.calling.add(rung)
-        scope = self._scope(ask)
-        self._scopes.add(scope)
-        answer: Answer | None = None
-        error: CascadeError | None = None
         try:
-            with scope:
-                answer = await self._client.complete(call)
+            answer = await self._client.complete(call)
         except CascadeError as exc:
             # A client that cannot send this request (`ConfigError`) is one failed rung like any other:
             # what earlier rungs answered is paid for, and another rung may take it.
-            error = exc
-        finally:
-            self._scopes.discard(scope)
+            ask.calling.discard(rung)
+            latency_s = self._clock.monotonic() - started
+            if isinstance(exc, ProviderTimeout):
+                self._note_latency(rung, latency_s)
+            return Failed(
+                error=exc,
+                latency_s=latency_s,
+                cost_usd=cost_of_failure(exc),
+                final=isinstance(exc, LimitReached) and exc.refuse,
+            )
         ask.calling.discard(rung)
         latency_s = self._clock.monotonic() - started
-        if answer is not None:
-            self._latencies[rung].add(latency_s)
-            return Answered(answer=answer, latency_s=latency_s)
-        if error is None:
-            error = _closed() if self._cut else _out_of_time(ask)
-        if isinstance(error, (DeadlineExceeded, ProviderTimeout)):
-            self._latencies[rung].add(latency_s)  # it would have taken longer still
-        return Failed(
-            error=error,
-            latency_s=latency_s,
-            cost_usd=cost_of_failure(error),
-            final=isinstance(error, (DeadlineExceeded, EngineClosed))
-            or (isinstance(error, LimitReached) and error.refuse),
-        )
+        self._note_latency(rung, latency_s)
+        return Answered(answer=answer, latency_s=latency_s)
 
     async def _measure(self, attempts: tuple[Attempt, ...], ask: Ask) -> Score:
         scorer = self._scorer
         if scorer is None:
             return _UNSCORED
         try:
-            if ask.context.deadline is None:
-                return await scorer.score(ask.request, attempts)
-            with self._scope(ask):
-                return await scorer.score(ask.request, attempts)
-            return Score(confidence=None, why_unknown="deadline_s ran out", cost_usd=None)
+            return await scorer.score(ask.request, attempts)
         except RunError as exc:
             # A judge that cannot be reached leaves the confidence unknown; the answer stands.
             _log.warning("scorer %s failed: %s", scorer.version, type(exc).__name__)

@@ -24,7 +24,7 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         left_s: Seconds until the ask must end.
         expected_s: Seconds a call of a rung is expected to take, by rung index; a rung of which
-            nothing is known is absent.
+            nothing is known is absent. Empty too when what is left is enough for any rung.
     """
 
     left_s: float
@@ -48,6 +48,8 @@ def open_rungs(
     unseen = [i for i in range(len(ladder.rungs)) if i not in called]
     bounded = demand.max_cost_usd is not None or demand.max_total_tokens is not None
     too_long = bool(attempts) and isinstance(attempts[-1].error, ContextTooLong)
+    if outlook is not None and outlook.left_s > 0.0 and not outlook.expected_s:
+        outlook = None  # time enough for every rung
     if not bounded and not too_long and outlook is None:  # the usual case
         return attempts, tuple(unseen)
     overrun = _overrun_window(ladder, attempts)

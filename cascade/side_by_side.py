@@ -37,14 +37,17 @@ class SideBySide:
 
     Args:
         perform: Performs one call.
-        group: Runs the calls; its end is the end of them all.
         hedging: Says after which time a second call may be started.
         clock: Time source.
+
+    Attributes:
+        group: Runs the calls; to be set before the first, and its end is the end of them all.
     """
 
-    def __init__(self, perform: Perform, group: TaskGroup, hedging: Hedging, clock: Clock) -> None:
+    group: TaskGroup
+
+    def __init__(self, perform: Perform, hedging: Hedging, clock: Clock) -> None:
         self._perform = perform
-        self._group = group
         self._hedging = hedging
         self._clock = clock
         self._runs: dict[int, _Run] = {}
@@ -71,11 +74,16 @@ class SideBySide:
     def unneeded(self, ladder: Ladder, ending: Ending) -> list[Attempt]:
         """Return what was asked and not needed, as attempts; to be called at the end."""
         now = self._clock.monotonic()
-        return [self._unneeded(rung, run, ladder, ending, now) for rung, run in self._runs.items()]
+        told = {attempt.rung for attempt in ending.attempts}
+        return [
+            self._unneeded(rung, run, ladder, ending, now)
+            for rung, run in self._runs.items()
+            if rung not in told
+        ]
 
     def _start(self, rung: int, call: ModelCall) -> _Run:
         run = self._runs[rung] = _Run(self._clock.monotonic())
-        self._group.start_soon(self._run, run, rung, call)
+        self.group.start_soon(self._run, run, rung, call)
         return run
 
     async def _run(self, run: _Run, rung: int, call: ModelCall) -> None:

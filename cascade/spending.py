@@ -77,9 +77,15 @@ class Spending:
     ) -> None:
         self._ladder = ladder
         self._ledger = ledger
+        self._immediate: bool = getattr(ledger, "is_immediate", False)
         self._of_ladder = ladder_account
         self._tenants = tenants
         self._completions = [FIRST_COMPLETION_TOKENS] * len(ladder.rungs)
+
+    @property
+    def is_immediate(self) -> bool:
+        """Whether the ledger answers without waiting for anything: it cannot be cancelled half-way."""
+        return self._immediate
 
     def start(self) -> None:
         """Open the ledger.
