@@ -110,9 +110,12 @@ class Blend:
         z = self._sums.one(odds)
         raw = sigmoid(z)
         p = _calibrated(raw, self._up, self._down, self._bias)
+        if not self._steps:
+            return p
+        smooth, before = p.tolist(), raw.tolist()  # plain numbers are quicker one by one
         for i, blend, _, _, knots, steps in self._steps:
-            p[i] = (1.0 - blend) * p[i] + blend * _between(float(raw[i]), knots, steps)
-        return p
+            smooth[i] = (1.0 - blend) * smooth[i] + blend * _between(before[i], knots, steps)
+        return np.array(smooth)
 
     def rows(self, x: np.ndarray, texts: np.ndarray | None = None) -> np.ndarray:
         """Return a probability a judgement for many rows.

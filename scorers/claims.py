@@ -78,6 +78,9 @@ _BLANK_COLON = tuple(f"{chr(i)}:" for i in range(128) if chr(i).isspace())
 _NUMBER = re.compile(
     r"[-+]?(?:\$|€|£)?\s?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s?/\s?\d+(?:\.\d+)?)?%?"
 )
+_DATE_BEFORE = 40
+"""A date that begins later is not what the marker introduced."""
+_DATE_CHARS = 12
 _DATE = re.compile(r"\d{1,4}[/.-]\d{1,2}[/.-]\d{2,4}")
 _LETTER = re.compile(r"^[\s(\[*\"'`]*([A-Za-z])(?:[\s)\].:,*\"'`]|$)")
 _JSON_FIELD = re.compile(
@@ -270,9 +273,10 @@ def _marker_ends(text: str) -> list[int]:
         "a:" in lowered or "output" in lowered or any(two in text for two in _BLANK_COLON)
     ):
         return _ends(_MARKER, text)
-    if "####" not in text and "\\" not in text:
+    firsts = [place for place in (text.find("####"), text.find("\\")) if place >= 0]
+    if not firsts:
         return []
-    return [found.end() for found in _FEW_MARKERS.finditer(text)]
+    return [found.end() for found in _FEW_MARKERS.finditer(text, min(firsts))]
 
 
 def _ends(pattern: re.Pattern[str], text: str) -> list[int]:
@@ -309,8 +313,8 @@ def _value(piece: str, letters: bool) -> _Value | None:
         character = letter.group(1)
         if character.isupper() or len(line.strip(" .)*\"'`}]")) == 1:
             return _Value("letter", character.upper())
-    date = _DATE.search(line)
-    if date and date.start() < 40:
+    date = _DATE.search(line, 0, _DATE_BEFORE + _DATE_CHARS)
+    if date and date.start() < _DATE_BEFORE:
         return _Value("text", date.group(0))
     number = _NUMBER.search(line)
     if number:

@@ -143,7 +143,7 @@ class _Group:
     def __init__(
         self, models: Sequence[tuple[int, list[_Tree]]], size: int, known: dict[_Split, int]
     ) -> None:
-        self.numbers = [number for number, _ in models]
+        self.numbers = np.array([number for number, _ in models], np.intp)
         trees = [tree for _, found in models for tree in found]
         self._sizes = [len(tree.splits) for tree in trees]
         lengths = [len(found) for _, found in models]
@@ -182,8 +182,11 @@ class _Group:
         kind = self._strikes.dtype.type
         struck, strike = np.empty((2, n), kind)
         right, value = np.empty(n, bool), np.empty(n)
+        went = right.view(np.uint8)
         ends = [*self._starts[1:].tolist(), len(self._sizes)]
-        for number, start, end in zip(self.numbers, self._starts.tolist(), ends, strict=True):
+        for number, start, end in zip(
+            self.numbers.tolist(), self._starts.tolist(), ends, strict=True
+        ):
             total = found[number]
             for i in range(start, end):
                 size = self._sizes[i]
@@ -192,7 +195,7 @@ class _Group:
                 for split, strikes_of_one in zip(splits, strikes, strict=True):
                     rank, most = above[split]
                     np.greater(rank, most, out=right)
-                    np.multiply(right.view(np.uint8), kind(strikes_of_one), out=strike)
+                    np.multiply(went, kind(strikes_of_one), out=strike)
                     np.bitwise_or(struck, strike, out=struck)
                 leaves = self._leaves[self._offset[i] :].take(self._first[: 1 << size])
                 leaves.take(struck, out=value, mode="clip")

@@ -300,6 +300,8 @@ class _State:
         self._target = self._standing + 4
         self._own = self._target + 7 * m
         self._unknown = [_NAN] * (self._own + len(EXTRA) * m)
+        if len(answered) == 1:
+            self._alone()
         places = [place for t in range(m) for place in self._row(t)]
         self._places = np.array(places, np.intp)
 
@@ -317,6 +319,8 @@ class _State:
             said = [logit_one(p) for p in own]
             for a, model in enumerate(self._answered):
                 one[self._after + model] = said[a]
+                if len(own) == 1:
+                    break
                 last = self._target + 7 * model + 5
                 others = [b for b in range(len(said)) if b != a]
                 one[last] = sum([said[b] for b in others if same[a][b] == 1.0])
@@ -324,6 +328,14 @@ class _State:
             facts.append(one)
         x = np.array(facts, np.float32).take(self._places, axis=1).astype(np.float64)
         return self._blend.one(x.ravel()).reshape(len(before), self._m)
+
+    def _alone(self) -> None:
+        """Fill in what is always the same of a single answer: it agrees with itself."""
+        (vote,), (model,) = self._votes, self._answered
+        share = vote / max(self._total, 1e-9)
+        self._unknown[self._standing : self._target] = share, self._total, _NAN, 0.0
+        first = self._target + 7 * model
+        self._unknown[first : first + 7] = share, vote, _NAN, _NAN, _NAN, 0.0, 0.0
 
     def _row(self, target: int) -> list[int]:
         """Return the places of `state_features` of a target; 0 for what its state does not show."""
@@ -341,6 +353,10 @@ class _State:
     def _common(self, heard: Sequence[Heard]) -> tuple[list[float], list[list[float]]]:
         """Return the facts that members share, and who of the answered says the same."""
         one = self._unknown.copy()
+        if len(heard) == 1:
+            own = self._own + len(EXTRA) * self._answered[0]
+            one[own : own + len(EXTRA)] = heard[0].own.take(_EXTRA).tolist()
+            return one, [[1.0]]
         votes, total, count = self._votes, self._total, len(heard)
         same = [[1.0] * count for _ in heard]
         similar = [[0.0] * count for _ in heard]

@@ -193,7 +193,7 @@ class _Plan:
     """What does not change between texts of the same sources.
 
     Attributes:
-        salts: For each source, what is mixed into the keys of each of its vocabularies. Shape (v, 1).
+        salts: For each source, what is mixed into the keys of each of its vocabularies.
         starts: First column of each vocabulary of these sources, ascending. Shape (k,).
         tables: Weights on each of them. Shape (terms, …) each.
         places: Where the numbers of all tables belong. Shape (numbers,).
@@ -201,7 +201,7 @@ class _Plan:
         parts: Where each source's numbers stand.
     """
 
-    salts: list[np.ndarray]
+    salts: list[list[np.int64]]
     starts: np.ndarray
     tables: list[np.ndarray]
     places: np.ndarray
@@ -267,8 +267,10 @@ class TextReader:
             if isinstance(of_one, list):
                 found.append(self._gram_numbers(of_one))
             else:
-                keys.append((of_one ^ salts).ravel())
-                keys.append((_paired(of_one[:-1], of_one[1:]) ^ salts).ravel())
+                pairs = _paired(of_one[:-1], of_one[1:])
+                for salt in salts:
+                    keys.append(of_one ^ salt)
+                    keys.append(pairs ^ salt)
         if keys:
             found.append(self._table.find(np.concatenate(keys)))
         columns, times = _counted(np.concatenate(found))
@@ -302,7 +304,7 @@ class TextReader:
         for source in sources:
             reading = self._readings[source]
             starts = [self._starts[source, i] for i in range(len(reading.vocabularies))]
-            salts.append(np.array([[_salt(start)] for start in starts], np.int64))
+            salts.append([np.int64(_salt(start)) for start in starts])
             parts.append(slice(size, size + reading.width))
             for number, start in enumerate(starts):
                 key = source, number

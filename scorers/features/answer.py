@@ -11,7 +11,7 @@ from ..arithmetic import Arithmetic, check_arithmetic
 from ..claims import Claim, find_claim
 from .options import OPTION_NAMES, STATED_NAMES, option_values, stated_values
 from .phrases import PhraseCounter
-from .prompt import DIGITS, Prompt, count_bytes, count_upper
+from .prompt import DIGITS, Prompt, count_bytes, count_upper, written_numbers
 
 __all__ = ["ANSWER_NAMES", "Answer", "read_answer"]
 
@@ -23,7 +23,6 @@ _UPPER_CHARS = 400
 _ECHO_CHARS = 60
 
 _WORD = re.compile(r"\w+")
-_NUMBER = re.compile(r"\d(?<![\w.]\d)(?:\d{0,2}(?:,\d{3})+|\d*)(?:\.\d+)?")
 _TONE = PhraseCounter(
     {
         "hedges": (
@@ -273,7 +272,7 @@ _NO_ARITHMETIC = (
 
 def _use(text: str, words: frozenset[str], prompt: Prompt) -> tuple[float, ...]:
     """Return the values of ``_USE_NAMES``: how much of the prompt the answer takes up."""
-    written: Sequence[str] = _NUMBER.findall(text)[:_MAX_NUMBERS]
+    written: Sequence[str] = written_numbers(text)[:_MAX_NUMBERS]
     different = {w.replace(",", "") for w in set(written)}
     used = len(prompt.numbers.intersection(map(float, different)))
     given = len(prompt.numbers)

@@ -53,7 +53,8 @@ def logprob_features(
     """
     if not logprobs:
         return (*_NO_CHOSEN, *_NO_TOP)
-    chosen = np.asarray(logprobs[:MAX_TOKENS], dtype=np.float64)
+    read = logprobs[:MAX_TOKENS]
+    chosen = np.frombuffer(pack(f"{len(read)}d", *read))
     ordered: list[float] = np.sort(chosen).tolist()
     if not (ordered[0] > -math.inf and ordered[-1] < math.inf):  # NaN is sorted to the end
         chosen = chosen[np.isfinite(chosen)]
@@ -160,7 +161,8 @@ def _together(top: Sequence[Sequence[float]]) -> np.ndarray | None:
         return None
     # twice as fast as `np.array`
     logs = np.frombuffer(pack(f"{len(found[0])}d", *found[0])).reshape(-1, found[1])
-    return logs if (logs[:, :-1] >= logs[:, 1:]).all() else None
+    descend = np.logical_and.reduce(logs[:, :-1] >= logs[:, 1:], axis=None)
+    return logs if descend else None
 
 
 def _selected(top: Sequence[Sequence[float]]) -> np.ndarray | None:

@@ -44,13 +44,16 @@ class PhraseCounter:
                 else:
                     self._group[phrase] = i
         # Beginning with what stands before a word, the search leaps from word to word.
-        self._find = re.compile(rf"\W({_pattern(trie)})(?!\w)").findall
+        pattern = rf"\W({_pattern(trie)})(?!\w)"
+        self._find = re.compile(pattern).findall
+        self._find_ascii = re.compile(pattern, re.ASCII).findall  # takes two thirds of the time
 
     def __call__(self, lowered: str) -> tuple[int, ...]:
         """Return one count a group, in the order of ``names``; ``lowered`` is in lower case."""
         counts = [0] * len(self.names)
         group = self._group
-        for found in self._find(f" {lowered}"):
+        find = self._find_ascii if lowered.isascii() else self._find
+        for found in find(f" {lowered}"):
             i = group.get(found)
             counts[self._open_group(found) if i is None else i] += 1
         return tuple(counts)
