@@ -13,6 +13,7 @@ import ssl
 import zlib
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from .faults import BrokenAnswer, Cut, Late, TooLarge, Unsent
@@ -242,7 +243,7 @@ class Connections:
             lookup = self._lookups[host] = self._loop.run_in_executor(
                 None, socket.getaddrinfo, host, origin.port
             )
-            lookup.add_done_callback(lambda _: self._lookups.pop(host, None))
+            lookup.add_done_callback(partial(self._end_lookup, host))
         await asyncio.wait([lookup])
         if lookup.cancelled():
             raise Cut
@@ -251,6 +252,11 @@ class Connections:
             raise type(error)(*error.args)  # each waiter one of its own
         lookup.result()
         self._known_hosts.add(host)
+
+    def _end_lookup(self, host: str, lookup: asyncio.Future[Any]) -> None:
+        del self._lookups[host]
+        if not lookup.cancelled():
+            lookup.exception()  # looked at, should all who waited have gone
 
     def add(self, connection: _Connection) -> None:
         """Take note of a connection that is open."""

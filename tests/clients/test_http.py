@@ -7,6 +7,7 @@ import json
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,43 @@ async def test_what_never_left_is_known_not_to_be_billed(transport: Transport) -
         with pytest.raises(ProviderError) as caught:
             await post(transport, f"http://{host}")
         assert not caught.value.sent
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_crowd_waits_for_one_lookup_of_a_name(
+    server: UpstreamServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lookups run in a few threads and cannot be cut short: a slow name must not take them all."""
+    looked_up: list[str] = []
+    end, real = threading.Event(), socket.getaddrinfo
+
+    def slow(host: str, *args: Any, **options: Any) -> Any:
+        looked_up.append(host)
+        if host == "slow.invalid":
+            end.wait(10)
+            raise socket.gaierror(socket.EAI_NONAME, "no such name")
+        return real(host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    transport = AsyncioTransport(limits=Limits(connect_timeout_s=0.2))
+    errors: list[ProviderError] = []
+
+    async def ask() -> None:
+        with pytest.raises(ProviderError) as caught:
+            await post(transport, "http://slow.invalid/v1")
+        errors.append(caught.value)
+
+    try:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(20):
+                tasks.start_soon(ask)
+        assert looked_up == ["slow.invalid"]
+        assert {(type(error), error.sent) for error in errors} == {(ProviderTimeout, False)}
+        url = server.url("ok").replace("127.0.0.1", "localhost")
+        assert (await post(transport, url)).status == 200
+    finally:
+        end.set()
+        await transport.aclose()
 
 
 async def test_what_a_dying_server_took_may_have_been_billed(transport: Transport) -> None:
