@@ -49,7 +49,7 @@ def logprob_features(
             ragged (t, <= 20), or None.
 
     Source: methods 4.3; the quantile vector is Gupta 2024's, arXiv:2404.10136, section 4.
-    Cost: O(t log t), about 60 µs for 200 tokens with five alternatives each.
+    Cost: O(t log t), about 50 µs for 200 tokens with five alternatives each.
     """
     if not logprobs:
         return (*_NO_CHOSEN, *_NO_TOP)
