@@ -53,6 +53,8 @@ RETRY = {"attempts": 3, "backoff_s": 0.02, "max_backoff_s": 0.1, "share": 0.2}
 BREAKER = {"open_s": OPEN_S, "window_s": 5.0}
 LIMITS = {"max_wait_s": 0.1}
 
+_REFUSED_S = 0.05
+
 _SETTLED_S = 2.0
 """Seconds that closed connections are given to be gone."""
 
@@ -152,13 +154,15 @@ async def crowd(
     in_flight: int,
     one: Callable[[Cascade, int], Awaitable[Seen]] = ask_once,
 ) -> list[Seen]:
-    """Ask all of these, so many at a time."""
+    """Ask all of these, so many at a time; who is refused waits a little before asking again."""
     waiting = iter(asks)
     seen: list[Seen] = []
 
     async def work() -> None:
         while (ask := next(waiting, None)) is not None:
             seen.append(await one(ladder, ask))
+            if seen[-1].outcome == "failed":
+                await anyio.sleep(_REFUSED_S)
 
     async with anyio.create_task_group() as tasks:
         for _ in range(in_flight):

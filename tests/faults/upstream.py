@@ -17,13 +17,11 @@ import struct
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from pathlib import Path
 
-from .plan import FILLER, Plan, answer_text, cost_usd, is_sure, usage
+from .misdeeds import PERFORM, head
+from .plan import Plan, cost_usd
 
 __all__ = ["STATES", "main"]
 
@@ -35,15 +33,8 @@ server was killed meanwhile."""
 _PIECE = 256 * 1024
 """Bytes of a long body that are written at once."""
 
-_FILLER = memoryview(FILLER.encode())
-
 _BYTE_S = 1.0
 """Seconds between the bytes of a slow answer."""
-
-_SKEW = timedelta(hours=1)
-"""How far the clock of a skewed answer is behind."""
-
-_HTML = b"<!DOCTYPE html><html><body><h1>502 Bad Gateway</h1></body></html>"
 
 
 @dataclass(slots=True)
@@ -128,7 +119,7 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._paused = False
         self._left = memoryview(b"")
-        self._tail = b""
+        self._end = b""
 
     # What the event loop calls.
 
@@ -146,10 +137,10 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        head, found, rest = self._received.partition(b"\r\n\r\n")
+        first, found, rest = self._received.partition(b"\r\n\r\n")
         if not found:
             return
-        line, *headers = head.decode("latin-1").split("\r\n")
+        line, *headers = first.decode("latin-1").split("\r\n")
         fields = dict(header.lower().split(": ", 1) for header in headers if ": " in header)
         size = int(fields.get("content-length", "0"))
         if len(rest) < size:
@@ -169,16 +160,16 @@ class Connection(asyncio.Protocol):
     def _request(self, path: str, body: bytes) -> None:
         if path == "/plan":
             self.account.begin_plan(body)
-            self.transport.write(_head(200, 2) + b"{}")
+            self.transport.write(head(200, 2) + b"{}")
         elif path == "/counts":
             counts = self.account.counts()
-            self.transport.write(_head(200, len(counts)) + counts)
+            self.transport.write(head(200, len(counts)) + counts)
         else:
             asked = json.loads(body)
             ask = int(asked["messages"][-1]["content"].split(" ", 1)[0])
             self.made = made = self.account.begin(ask, asked["model"])
             delay = self.account.plan.delay(made.model, ask, made.number)
-            perform = _PERFORM[made.fault]
+            perform = PERFORM[made.fault]
             self._timer = self._loop.call_later(delay, perform, self, made)
 
     # What the faults are made of.
@@ -207,10 +198,10 @@ class Connection(asyncio.Protocol):
         if len(data) > 1:
             self._timer = self._loop.call_later(_BYTE_S, self.crawl, data[1:])
 
-    def pour(self, head: bytes, tail: bytes) -> None:
-        """Send a long answer with a filler in its middle, no faster than the client takes it."""
-        self.transport.write(head)
-        self._left, self._tail = _FILLER, tail
+    def pour(self, begin: bytes, filler: bytes, end: bytes) -> None:
+        """Send a long answer, no faster than the client takes it."""
+        self.transport.write(begin)
+        self._left, self._end = memoryview(filler), end
         self._pour()
 
     def _pour(self) -> None:
@@ -218,151 +209,7 @@ class Connection(asyncio.Protocol):
             piece, self._left = self._left[:_PIECE], self._left[_PIECE:]
             self.transport.write(piece)
             if not self._left and self.made is not None:
-                self.send(self.made, "served", self._tail)
-
-
-def _head(status: int, size: int, **headers: str) -> bytes:
-    fields = {"content-type": "application/json", "date": _http_date(), "content-length": str(size)}
-    fields |= {name.replace("_", "-"): value for name, value in headers.items()}
-    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    return f"HTTP/1.1 {status} Said\r\n{lines}\r\n".encode()
-
-
-def _http_date(later: timedelta = timedelta(0)) -> str:
-    return format_datetime(datetime.now(UTC) + later, usegmt=True)  # noqa: TID251 - a server's Date
-
-
-def _completion(made: Served, tail: str = "") -> bytes:
-    prompt_tokens, completion_tokens = usage(made.model, made.ask)
-    logprob = -0.05 if is_sure(made.model, made.ask) else -1.2
-    token = {"token": "so", "logprob": logprob, "top_logprobs": []}
-    text = answer_text(made.model, made.ask) + tail
-    choice = {
-        "message": {"role": "assistant", "content": text},
-        "finish_reason": "stop",
-        "logprobs": {"content": [token, token]},
-    }
-    tokens = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens}
-    return json.dumps({"model": made.model, "choices": [choice], "usage": tokens}).encode()
-
-
-def _answer(made: Served, **headers: str) -> bytes:
-    body = _completion(made)
-    return _head(200, len(body), **headers) + body
-
-
-def _error(status: int, kind: str, **headers: str) -> bytes:
-    body = json.dumps({"error": {"type": kind, "message": "no"}}).encode()
-    return _head(status, len(body), **headers) + body
-
-
-def _healthy(at: Connection, made: Served) -> None:
-    at.send(made, "served", _answer(made))
-
-
-def _wrong_type(at: Connection, made: Served) -> None:
-    at.send(made, "served", _answer(made, content_type="text/html; charset=latin-1"))
-
-
-def _ten_megabytes(at: Connection, made: Served) -> None:
-    before, after = _completion(made, "…").split(b"\\u2026")
-    at.pour(_head(200, len(before) + len(_FILLER) + len(after)) + before, after)
-
-
-def _refusing(status: int, kind: str) -> Callable[[Connection, Served], None]:
-    def refuse(at: Connection, made: Served) -> None:
-        at.send(made, "refused", _error(status, kind))
-
-    return refuse
-
-
-def _html(at: Connection, made: Served) -> None:
-    at.send(made, "refused", _head(502, len(_HTML), content_type="text/html") + _HTML)
-
-
-def _limited_for_seconds(at: Connection, made: Served) -> None:
-    seconds = f"{at.account.plan.retry_after_s:g}"
-    at.send(made, "refused", _error(429, "rate_limit_exceeded", retry_after=seconds))
-
-
-def _limited_until(at: Connection, made: Served) -> None:
-    until = _http_date(timedelta(seconds=at.account.plan.retry_after_s))
-    at.send(made, "refused", _error(429, "rate_limit_exceeded", retry_after=until))
-
-
-def _limited_by_a_wrong_clock(at: Connection, made: Served) -> None:
-    until = _http_date(timedelta(seconds=at.account.plan.retry_after_s) - _SKEW)
-    said = _error(429, "rate_limit_exceeded", retry_after=until, date=_http_date(-_SKEW))
-    at.send(made, "refused", said)
-
-
-def _reset(at: Connection, made: Served) -> None:
-    at.reset(made)
-
-
-def _cut_in_body(at: Connection, made: Served) -> None:
-    whole = _answer(made)
-    at.cut(made, whole[:-100])
-
-
-def _cut_in_stream(at: Connection, made: Served) -> None:
-    head = (
-        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-    )
-    event = 'data: {"choices":[{"delta":{"content":"so"}}]}\n\n'
-    at.cut(made, f"{head}{len(event):x}\r\n{event}\r\n{len(event):x}\r\n{event}\r\n".encode())
-
-
-def _truncated_chunks(at: Connection, made: Served) -> None:
-    body = _completion(made)
-    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    at.cut(made, b"%b%x\r\n%b" % (head, len(body), body[:-100]))
-
-
-def _hang(at: Connection, made: Served) -> None:
-    """Do nothing: the request stays working until the client goes away."""
-
-
-def _hang_in_body(at: Connection, made: Served) -> None:
-    at.transport.write(_answer(made)[:-100])
-
-
-def _byte_a_second(at: Connection, made: Served) -> None:
-    at.crawl(_answer(made))
-
-
-def _bad_json(at: Connection, made: Served) -> None:
-    body = _completion(made)[:-40]
-    at.send(made, "garbled", _head(200, len(body)) + body)
-
-
-def _bad_utf8(at: Connection, made: Served) -> None:
-    body = _completion(made).replace(b" says ", b" \xff\xfe\xc3 ")
-    at.send(made, "garbled", _head(200, len(body)) + body)
-
-
-_PERFORM: dict[str | None, Callable[[Connection, Served], None]] = {
-    None: _healthy,
-    "500": _refusing(500, "server_error"),
-    "502-html": _html,
-    "429": _refusing(429, "rate_limit_exceeded"),
-    "429-seconds": _limited_for_seconds,
-    "429-date": _limited_until,
-    "skewed-dates": _limited_by_a_wrong_clock,
-    "401": _refusing(401, "invalid_api_key"),
-    "400": _refusing(400, "invalid_request_error"),
-    "reset": _reset,
-    "cut-in-body": _cut_in_body,
-    "cut-in-stream": _cut_in_stream,
-    "truncated-chunks": _truncated_chunks,
-    "hang": _hang,
-    "hang-in-body": _hang_in_body,
-    "byte-a-second": _byte_a_second,
-    "bad-json": _bad_json,
-    "bad-utf8": _bad_utf8,
-    "wrong-type": _wrong_type,
-    "10-mb": _ten_megabytes,
-}
+                self.send(self.made, "served", self._end)
 
 
 async def _serve(port: int, journal: Path, certificate: Path | None) -> None:
