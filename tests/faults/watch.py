@@ -6,7 +6,7 @@ import gc
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,18 +119,13 @@ def describe(
 
 
 def _tries(attempt: Attempt) -> Iterator[Tried]:
-    before = attempt.answer.tries if attempt.answer is not None else ()
-    error = attempt.error
-    if isinstance(error, ProviderError):
-        before = error.tries
-    for earlier in before:
+    for earlier in attempt.tries:
         yield _tried(f"{earlier.deployment}/{attempt.model}", earlier.error)
-    deployment = attempt.provider
-    if attempt.answer is not None and attempt.answer.deployment is not None:
-        deployment = attempt.answer.deployment
-    elif isinstance(error, ProviderError):
+    error, deployment = attempt.error, attempt.provider
+    if isinstance(error, ProviderError):
         deployment = error.provider
-    yield _tried(f"{deployment}/{attempt.model}", error)
+    last = _tried(f"{deployment}/{attempt.model}", error)
+    yield last if attempt.verdict != "skipped" else replace(last, called=False)
 
 
 def _tried(deployment: str, error: CascadeError | None) -> Tried:
