@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from .redis_server import RedisServer
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -20,6 +24,19 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):  # noqa: TID251 - to clean it
         if name.endswith("_API_KEY") or name == "CASCADE_CONFIG":
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A real Redis of this test's own. Tests that take it are marked ``redis``."""
+    program = shutil.which("redis-server")
+    if program is None:
+        missing = "redis-server is needed: apt-get install redis-server"
+        if os.environ.get("CI"):  # noqa: TID251 - a missing Redis must not pass unseen there
+            pytest.fail(missing)
+        pytest.skip(missing)
+    with RedisServer(program, tmp_path_factory.mktemp("redis")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
