@@ -5,12 +5,12 @@ Anything with these methods fits: a wrapper that retries, a double in a test, a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from .types import Answer, Attempt, ModelCall, Request, Score
+from .types import Answer, Attempt, CacheEntry, ModelCall, Request, Score
 
-__all__ = ["Client", "Clock", "Observer", "Scorer", "Sink"]
+__all__ = ["Cache", "Client", "Clock", "Observer", "Scorer", "Sink"]
 
 
 @runtime_checkable
@@ -26,6 +26,39 @@ class Client(Protocol):
 
     async def aclose(self) -> None:
         """Release connections. Calling it twice is harmless."""
+
+
+@runtime_checkable
+class Cache(Protocol):
+    """Keeps answers. Nothing that goes wrong in it is an ask's business: it misses, counts and says so.
+
+    What it returns is never of another key, never torn, and never past its time.
+    """
+
+    def start(self) -> None:
+        """Open what is kept; called once, when the engine is entered.
+
+        Raises:
+            ConfigError: It cannot be used at all; the message says what to change.
+        """
+
+    async def get(self, key: str) -> CacheEntry | None:
+        """Return the entry, or None: not there, past its time, unreadable, or the store is gone."""
+
+    async def put(self, entry: CacheEntry) -> bool:
+        """Keep an entry in the place of any with its key; return whether it is kept."""
+
+    async def remove(self, keys: Iterable[str]) -> int:
+        """Drop entries; return how many there were."""
+
+    def entries(self) -> AsyncIterator[CacheEntry]:
+        """Yield what is kept, in no order; what is added or dropped meanwhile may be missed."""
+
+    def stats(self) -> Mapping[str, int]:
+        """Return counters by name: entries, bytes, hits, misses, evictions, failures, …"""
+
+    async def aclose(self) -> None:
+        """Write what is to be written, and release the store. Calling it twice is harmless."""
 
 
 @runtime_checkable

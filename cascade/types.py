@@ -17,6 +17,7 @@ __all__ = [
     "NO_CONTEXT",
     "Answer",
     "Attempt",
+    "CacheEntry",
     "CallContext",
     "Demand",
     "Message",
@@ -257,6 +258,50 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
             f"<Answer of {self.model}, {len(self.text or '')} characters, "
             f"finish_reason={self.finish_reason!r}>"
         )
+
+
+class CacheEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer kept for later, with all that says whether it may be served.
+
+    Attributes:
+        key: Digest of the whole request and of what it was asked of: ladder, tenant.
+        scope: Digest of the same without the text of the last user message: near-duplicates are looked
+            for among entries of one scope only.
+        tenant: Whose answer it is, or None.
+        text: The last user message, or None where it must not be compared with others.
+        answer: The answer, without the provider's body and without log-probabilities.
+        rung: Index of the rung that gave it.
+        model: Its model.
+        confidence: P(right) in [0, 1] as it was then, or None when it was not measurable.
+        cost_usd: What it had cost, US dollars, rejected answers included; None if unknown.
+        ladder: Version of the ladder.
+        policy: Version of the policy.
+        scorer: Version of the scorer, or None without one.
+        ask_id: The ask that it was given to, as in the decision log.
+        stored_at: When, UTC, ISO 8601 with milliseconds.
+        expires_at: When it is no longer served, in the same form; None: never.
+        tags: What it may be invalidated by.
+    """
+
+    key: str
+    scope: str
+    tenant: str | None
+    text: str | None
+    answer: Answer
+    rung: int
+    model: str
+    confidence: float | None
+    cost_usd: float | None
+    ladder: str
+    policy: str
+    scorer: str | None
+    ask_id: str
+    stored_at: str
+    expires_at: str | None = None
+    tags: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<CacheEntry {self.key} of {self.model}, stored {self.stored_at}>"
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):
