@@ -59,15 +59,32 @@ LADDER = """
 version: 1
 name: overhead
 providers:
-  first: {{kind: openai, base_url: "{first}", max_connections: {connections}}}
-  second: {{kind: openai, base_url: "{second}", max_connections: {connections}}}
+  first: {{kind: openai, base_url: "{first}", max_connections: {connections}{provider}}}
+  second: {{kind: openai, base_url: "{second}", max_connections: {connections}{provider}}}
 ladder:
 {rungs}
 scorer: {{kind: logprob}}
 {log}
+{rest}
 """
-ONE_RUNG = "  - {model: bench-model, provider: second, accept: 0.01}"
+ONE_RUNG = "  - {model: bench-model, provider: second, accept: 0.01, price: {input: 1, output: 1}}"
 TWO_RUNGS = "  - {model: unsure-model, provider: first, accept: 0.99}\n" + ONE_RUNG
+
+SAFETY = {
+    "none": (", retry: null, breaker: null", "deadline_s: null"),
+    "as it is by default": ("", ""),
+    "everything but hedging": (
+        ", first_token_timeout_s: 30, between_tokens_timeout_s: 10, limits: {concurrent: 5000, "
+        "requests_per_min: 1.0e+8, tokens_per_min: 1.0e+10, adaptive: true}",
+        "deadline_s: 60\nbudgets: [{usd: 1.0e+6, tokens: 1000000000000, per: month}]\n"
+        'tenants: {"*": {budgets: [{usd: 1.0e+6, per: day}], limits: {concurrent: 5000}}}',
+    ),
+}
+SAFETY["everything"] = (
+    SAFETY["everything but hedging"][0],
+    SAFETY["everything but hedging"][1] + "\nhedge: {after_s: 10}",
+)
+"""What providers and the ladder say of failures, limits and budgets; `none` is the engine without."""
 
 Ask = Callable[[], Awaitable[object]]
 """Makes one call and returns the text of its answer, or the body when it reads nothing."""
@@ -214,8 +231,10 @@ async def engine(
     log: bool = False,
     delay_ms: int = 0,
     connections: int = 1_000,
+    safety: str = "as it is by default",
 ) -> AsyncIterator[Ask]:
     """Our engine, from YAML, with the log-probability scorer and every gate."""
+    provider, rest = SAFETY[safety]
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "ladder.yaml")
         config.write_text(
@@ -225,12 +244,14 @@ async def engine(
                 rungs=ONE_RUNG if rungs == 1 else TWO_RUNGS,
                 log=f"log: {{path: {folder}/logs}}" if log else "",
                 connections=connections,
+                provider=provider,
+                rest=rest,
             )
         )
         async with Cascade.from_yaml(config) as ladder:
 
             async def ask() -> object:
-                result = await ladder.ask(PROMPT)
+                result = await ladder.ask(PROMPT, tenant="bench")
                 assert len(result.attempts) == rungs
                 assert result.confidence is not None
                 return result.text
@@ -359,6 +380,26 @@ async def measure_latency(upstream: Upstream, scale: Scale) -> dict[str, dict[st
     return found
 
 
+async def measure_safety(upstream: Upstream, scale: Scale) -> dict[str, dict[str, list[float]]]:
+    """Return, for each setting of safety, asks without and with it in turns: µs, and calls/s at 64."""
+    found: dict[str, dict[str, list[float]]] = {}
+    async with engine(upstream, safety="none") as without:
+        for name in list(SAFETY)[1:]:
+            async with engine(upstream, safety=name) as ask:
+                samples = await paired_latency(without, ask, pairs=scale.pairs)
+                rates: tuple[list[float], list[float]] = ([], [])
+                for _ in range(scale.rounds):
+                    for one, kept in zip((without, ask), rates, strict=True):
+                        kept.append(await throughput(one, calls=scale.calls, in_flight=64))
+            found[name] = {
+                "without_us": samples[0],
+                "with_us": samples[1],
+                "without_per_s": rates[0],
+                "with_per_s": rates[1],
+            }
+    return found
+
+
 async def measure_memory(upstream: Upstream, scale: Scale, connections: int) -> dict[str, float]:
     """Return MB resident before, at the peak of, and after `scale.crowd` asks in flight."""
     async with engine(upstream, delay_ms=scale.delay_ms, connections=connections) as ask:
@@ -393,6 +434,24 @@ def latency_table(found: dict[str, dict[str, list[float]]]) -> Table:
         bare, ask = statistics.median(samples["bare"]), statistics.median(samples["ask"])
         cuts = statistics.quantiles(samples["ask"], n=100)
         numbers = (bare, ask, cuts[89], cuts[98], ask - bare)
+        table.add_row(name, *(f"{number:,.0f}" for number in numbers))
+    return table
+
+
+def safety_table(found: dict[str, dict[str, list[float]]]) -> Table:
+    """Return what each setting of safety adds to an ask, and the throughput it leaves at 64."""
+    table = Table(
+        "retries, breaker, limits, budgets, deadline",
+        "without µs",
+        "with µs",
+        "adds µs",
+        "at 64, %",
+    )
+    for name, samples in found.items():
+        without, with_it = map(statistics.median, (samples["without_us"], samples["with_us"]))
+        pairs = zip(samples["without_per_s"], samples["with_per_s"], strict=True)
+        left = statistics.median(rate / base for base, rate in pairs)
+        numbers = (without, with_it, with_it - without, 100 * left)
         table.add_row(name, *(f"{number:,.0f}" for number in numbers))
     return table
 
@@ -485,6 +544,8 @@ def main() -> None:
         missing = asyncio.run(check_answers(upstream))
         latency = asyncio.run(measure_latency(upstream, scale))
         console.print(latency_table(latency))
+        safety = asyncio.run(measure_safety(upstream, scale))
+        console.print(safety_table(safety))
         rates = asyncio.run(measure_throughput(upstream, scale, missing))
         console.print(throughput_table(rates, missing))
     memory = {n: run_memory_alone(args, n) for n in (1_000, scale.crowd) if n <= hard - 100}
@@ -495,6 +556,7 @@ def main() -> None:
         **environment(),
         "parameters": {**parameters, "open_files": hard, "pinned": core is not None},
         "latency_us": latency,
+        "safety": safety,
         "calls_per_s": rates,
         "not_installed": missing,
         "memory": memory,
