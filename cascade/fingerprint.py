@@ -11,7 +11,7 @@ import msgspec
 from .errors import RequestError
 from .types import Message, Request
 
-__all__ = ["cache_keys", "digest", "request_digest"]
+__all__ = ["cache_key", "cache_keys", "cache_scope", "digest", "request_digest"]
 
 
 def digest(value: Any) -> str:
@@ -29,28 +29,43 @@ def request_digest(request: Request) -> str:
 
 
 def cache_keys(request: Request, *, ladder: str, tenant: str | None) -> tuple[str, str]:
-    """Return the key of a request in a cache, and its scope: the same without the last user's text.
-
-    Both cover everything that can change the answer: the whole conversation, tools, response format,
-    sampling, further fields, the ladder's version and the tenant. In the scope the text of the last
-    message is left out if that is plain text of the user; otherwise key and scope differ in their
-    kind alone, and nothing is near.
-
-    Args:
-        request: The request.
-        ladder: Version of the ladder.
-        tenant: Whose ask it is, or None.
+    """Return the key of a request in a cache, and its scope; see `cache_key` and `cache_scope`.
 
     Raises:
         RequestError: The request holds a value that JSON cannot carry.
     """
-    about = {"ladder": ladder, "tenant": tenant}
-    key = _digest_of({"kind": "key", **about, **_content(request, request.messages)})
+    key = cache_key(request_digest(request), ladder=ladder, tenant=tenant)
+    return key, cache_scope(request, ladder=ladder, tenant=tenant)
+
+
+def cache_key(of_request: str, *, ladder: str, tenant: str | None) -> str:
+    """Return the key of a request in a cache: 32 hex digits over all that can change the answer.
+
+    Args:
+        of_request: What `request_digest` says of it: the whole conversation, tools, response format,
+            sampling and further fields.
+        ladder: Version of the ladder.
+        tenant: Whose ask it is, or None.
+    """
+    whose = "-" if tenant is None else f"+{tenant}"
+    content = f"{of_request}\n{ladder}\n{whose}".encode()
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+def cache_scope(request: Request, *, ladder: str, tenant: str | None) -> str:
+    """Return the scope of a request: what its key covers, without the last user's text.
+
+    Only requests of one scope can be near each other. If the last message is not plain text of the
+    user, its content is part of the scope, and nothing is near.
+
+    Raises:
+        RequestError: The request holds a value that JSON cannot carry.
+    """
     last = request.messages[-1]
     plain = last.role == "user" and isinstance(last.content, str)
     before = request.messages[:-1] if plain else request.messages
-    rest = {"last": dict(last.extra), "plain": plain, **_content(request, before)}
-    return key, _digest_of({"kind": "scope", **about, **rest})
+    about = {"ladder": ladder, "tenant": tenant, "last": dict(last.extra), "plain": plain}
+    return _digest_of({**about, **_content(request, before)})
 
 
 def _content(request: Request, messages: Sequence[Message]) -> dict[str, Any]:
