@@ -68,6 +68,9 @@ class SqliteLedger:
         retry_s: Seconds between tries to write after one has failed, > 0.
         clock: Time source of the budgets' periods.
 
+    Raises:
+        ConfigError: A number of seconds is not above 0.
+
     Attributes:
         path: The file.
         set_aside: Where damaged files were kept, oldest first.
@@ -83,6 +86,9 @@ class SqliteLedger:
         retry_s: float = 1.0,
         clock: Clock | None = None,
     ) -> None:
+        for name, seconds in (("flush_s", flush_s), ("retry_s", retry_s)):
+            if not 0 < seconds <= threading.TIMEOUT_MAX:
+                raise ConfigError(f"ledger: {name} {seconds!r} is not a number of seconds above 0")
         self.path = Path(path)
         self.set_aside: list[Path] = []
         self.failures = 0

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from cascade.ledgers import Budget, MemoryLedger, Refusal, Reservation, Spend
+from cascade.ledgers import Budget, Ledger, MemoryLedger, Refusal, Reservation, Spend
 from cascade.ledgers.ledger import Books
 
 from .times import Calendar
@@ -208,6 +208,18 @@ async def test_a_thousand_calls_at_once_pass_a_budget_by_their_own_overrun_only(
     assert left[0].usd_spent == pytest.approx(1 + overrun)
     assert ledger.open_reservations == 0
     await ledger.aclose()
+
+
+@pytest.mark.anyio
+async def test_a_released_call_leaves_the_budget_whole() -> None:
+    """It has cost nothing, and what it cost is not counted afterwards either."""
+    ledger = MemoryLedger(Calendar())
+    held = await ledger.reserve("a", Spend(usd=1), DOLLAR_A_DAY)
+    assert isinstance(held, Reservation)
+    await ledger.release(held)
+    await ledger.settle(held, Spend(usd=1))
+    assert (await ledger.left("a", DOLLAR_A_DAY))[0].usd_left == 1.0
+    assert isinstance(ledger, Ledger)
 
 
 ACCOUNTS = ("a", "b")

@@ -367,6 +367,20 @@ async def test_a_redis_that_is_away_is_not_stormed(redis_server: RedisServer) ->
         assert 1 <= ledger.attempts <= 5
 
 
+async def test_nobody_waits_for_a_thread_that_has_ended(redis_server: RedisServer) -> None:
+    """After closing, the setting for outages decides; starting twice does not start two threads."""
+    async with opened(redis_server, on_outage="closed") as ledger:
+        ledger.start()
+        await spend(ledger)
+        await ledger.aclose()
+        assert ledger.down
+        refusal = await ledger.reserve("a", AN_ASK, LIMITS)
+        assert isinstance(refusal, Refusal)
+        ledger.start()
+        assert await numbers(ledger) == (0.5, 9.5)
+        assert isinstance(ledger, Ledger)
+
+
 async def test_a_redis_that_is_away_at_the_start_is_an_outage(redis_server: RedisServer) -> None:
     """The program starts; budgets hold once it is there."""
     redis_server.kill()

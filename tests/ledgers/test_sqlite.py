@@ -468,3 +468,10 @@ def _run(function: Callable[[], object]) -> None:
     coroutine = function()
     with pytest.raises(StopIteration):
         coroutine.send(None)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("given", [{"flush_s": 0}, {"flush_s": float("nan")}, {"retry_s": -1}])
+def test_times_that_make_no_sense_are_refused(path: Path, given: dict[str, float]) -> None:
+    """The message names what was given and what is allowed."""
+    with pytest.raises(ConfigError, match=r"_s .* is not a number of seconds above 0"):
+        SqliteLedger(path, **given)
