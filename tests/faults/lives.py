@@ -21,7 +21,7 @@ from cascade.log_reader import LogReader
 from cascade.sinks import JsonlSink
 
 from .checks import violations
-from .harness import OPEN_S, TIMEOUT_S, Setting, ask_once, crowd, gather, ladder_file, provider
+from .harness import OPEN_S, Setting, ask_once, crowd, gather, ladder_file, provider
 from .plan import Faulty, Plan, unit
 from .scenarios import Finding, Scenario
 from .upstreams import Upstream
@@ -59,7 +59,7 @@ def life_scenarios() -> list[Scenario]:
 async def _upstream_killed(setting: Setting) -> Finding:
     """Kill the first rung's upstream under load and start it again; the second rung bridges."""
     upstream, outage = setting.upstream, _Outage()
-    providers = {"bad": provider(upstream.url, TIMEOUT_S), "good": provider(setting.spare.url)}
+    providers = {"bad": provider(upstream.url), "good": provider(setting.spare.url)}
     file = ladder_file(setting.folder, providers, [("small", "bad"), ("large", "good")])
 
     async def drive(ladder: Cascade) -> list[Seen]:
@@ -82,7 +82,8 @@ async def _upstream_killed(setting: Setting) -> Finding:
         if seen.began >= outage.restarted and seen.model == "small"
     ]
     note = f"back {min(back) * 1e3:,.0f} ms after its restart" if back else "never back"
-    if not back or min(back) > _RECOVERY_S:
+    lag = evidence.lag.within(outage.restarted, outage.restarted + min(back, default=0.0))
+    if not back or min(back) > _RECOVERY_S + lag:
         wrong.append(f"recovery: {note}")
     return Finding(evidence=evidence, violations=wrong, note=note)
 
@@ -101,7 +102,7 @@ class _Outage:
         await anyio.sleep(_OUTAGE_S)
         await run_sync(upstream.start)
         self.restarted = time.monotonic()
-        await anyio.sleep(_RECOVERY_S)
+        await anyio.sleep(_RECOVERY_S + 0.5)
         self.over = True
 
     def until_it_is_over(self) -> Iterator[int]:

@@ -100,9 +100,9 @@ def line(name: str, finding: Finding, seconds: float) -> Line:
     )
 
 
-def skipped(name: str, why: str) -> Line:
+def skipped(name: str, error: Exception) -> Line:
     """Return the line of a scenario that this machine cannot run."""
-    return Line(scenario=name, note=f"not run: {why}")
+    return Line(scenario=name, note=f"not run: {error}")
 
 
 def crashed(name: str, error: Exception) -> Line:
