@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 
 from .budget import cost_of_failure
+from .caching import Caching
 from .ending import with_unneeded
 from .errors import (
     CascadeError,
@@ -32,7 +33,18 @@ from .resilience.hedge import Hedge, Hedging
 from .side_by_side import SideBySide
 from .spending import Held, Spending
 from .types import Attempt, CallContext, Demand, ModelCall, Request, Score
-from .walk import Answered, Call, Effect, Ending, Failed, Look, Outcome, Outlook
+from .walk import (
+    Answered,
+    Call,
+    Effect,
+    Ending,
+    Failed,
+    Look,
+    Lookup,
+    Missed,
+    Outcome,
+    Outlook,
+)
 
 __all__ = ["Ask", "Driver"]
 
@@ -120,6 +132,7 @@ class Driver:
         clock: Time source.
         spending: Keeps calls within budgets; None: there are none.
         hedge: When the next rung is asked beside a slow one; None: never.
+        caching: Looks requests up; None: there is no cache.
     """
 
     def __init__(
@@ -131,6 +144,7 @@ class Driver:
         *,
         spending: Spending | None = None,
         hedge: Hedge | None = None,
+        caching: Caching | None = None,
     ) -> None:
         self._ladder = ladder
         self._client = client
@@ -139,6 +153,7 @@ class Driver:
         self._latencies = [LatencyWindow(rung.expected_s) for rung in ladder.rungs]
         self._longest_s = max((rung.expected_s or 0.0 for rung in ladder.rungs), default=0.0)
         self._spending = spending
+        self._caching = caching
         self._hedging = None if hedge is None else Hedging(hedge)
         self._scopes: set[anyio.CancelScope] = set()
         self._cut = False
@@ -217,6 +232,9 @@ class Driver:
                     outcome = await call(effect)
                 elif isinstance(effect, Look):
                     outcome = self._look(ask)
+                elif isinstance(effect, Lookup):
+                    assert self._caching is not None
+                    outcome = await self._caching.find(ask)
                 else:
                     outcome = await self._measure(effect.attempts, ask)
                 effect = ask.pending = steps.send(outcome)
@@ -235,6 +253,8 @@ class Driver:
                     outcome = self._cancelled(effect.rung, error, ask)
                 elif isinstance(effect, Look):
                     outcome = Outlook(left_s=0.0)
+                elif isinstance(effect, Lookup):
+                    outcome = Missed(reason=str(error))
                 else:
                     outcome = Score(confidence=None, why_unknown=str(error), cost_usd=None)
                 effect = steps.send(outcome)

@@ -20,7 +20,7 @@ from .ladder import Ladder
 from .openings import usable
 from .policy import Decision
 from .pricing import add_costs, cost_usd
-from .types import Answer, Attempt, Demand
+from .types import Answer, Attempt, CacheHit, Demand
 
 __all__ = ["Ending", "Keep", "OnAllRejected", "best_of", "end_walk", "with_unneeded"]
 
@@ -43,6 +43,8 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
         saving_usd_estimate: See `Result.saving_usd_estimate`.
         opening: Probability of each action the policy could have begun with, as in
             `Decision.probabilities`.
+        cache: Where the answer came from, if from the cache.
+        cache_miss: Why the cache had nothing to give, where it was asked.
     """
 
     attempts: tuple[Attempt, ...]
@@ -52,6 +54,8 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: float | None
     saving_usd_estimate: float | None
     opening: Mapping[str, float] = {}
+    cache: CacheHit | None = None
+    cache_miss: str | None = None
 
 
 def best_of(

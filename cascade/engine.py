@@ -17,6 +17,7 @@ from typing import Any, Self
 import anyio
 import anyio.to_thread
 
+from .caching import CacheSettings, Caching
 from .clock import SystemClock
 from .driver import Ask, Driver
 from .errors import ConfigError, EngineClosed, LadderError, Problem
@@ -31,7 +32,7 @@ from .resilience.limits import CallLimits
 from .rules import BUILT_IN_GATES, Gate
 from .spending import Spending
 from .tenants import Rungs, TenantLimits
-from .types import Result
+from .types import CacheUse, Result
 from .walk import Keep, OnAllRejected, Plan, walk
 
 __all__ = ["Cascade"]
@@ -65,6 +66,7 @@ class Cascade:
         sink: Takes decision records; None: no log.
         log_text: Whether records keep prompts and answers.
         observers: Told of every decision record.
+        cache: Keeps answers and gives them back; None: no cache.
         deadline_s: Seconds an ask may take that names no deadline of its own; None: as long as the
             providers' timeouts let it.
         grace_s: Seconds that closing lets asks in flight finish before they are cut.
@@ -93,6 +95,7 @@ class Cascade:
         sink: Sink | None = None,
         log_text: bool = False,
         observers: Sequence[Observer] = (),
+        cache: CacheSettings | None = None,
         deadline_s: float | None = None,
         grace_s: float = GRACE_S,
         hedge: Hedge | None = None,
@@ -125,11 +128,21 @@ class Cascade:
             on_all_rejected=on_all_rejected,
             keep=keep,
             backups=hedge is not None,
+            cached=cache is not None,
         )
         self._sink = sink
         self._clock = clock or SystemClock()
         self._new_id = new_id or _new_id
         self._spending = spending
+        self._caching = None
+        if cache is not None:
+            self._caching = Caching(
+                cache,
+                ladder=ladder.version,
+                policy=self._plan.policy.version,
+                scorer=None if scorer is None else scorer.version,
+                clock=self._clock,
+            )
         client: Client = Rungs([clients[rung.provider] for rung in ladder.rungs])
         if tenant_limits:
             client = TenantLimits(client, tenant_limits, self._clock)
@@ -167,6 +180,8 @@ class Cascade:
             self._sink.start()
         if self._spending is not None:
             self._spending.start()
+        if self._caching is not None:
+            await self._caching.start()
         self._driver.open()
         self._open = True
         return self
@@ -196,6 +211,8 @@ class Cascade:
             for client in self._clients.values():
                 await client.aclose()
             await self._wait_for_asks(CLOSING_S)  # what was cut still has its records to write
+            if self._caching is not None:
+                await self._caching.aclose()
             if self._spending is not None:
                 await self._spending.aclose()
             if self._sink is not None:
@@ -223,6 +240,9 @@ class Cascade:
         deadline_s: float | None = None,
         max_cost_usd: float | None = None,
         max_total_tokens: int | None = None,
+        cache: CacheUse = "use",
+        max_age_s: float | None = None,
+        cache_tags: Sequence[str] = (),
         min_confidence: float | None = None,
         policy: Policy | None = None,
         **extra: Any,
@@ -246,6 +266,10 @@ class Cascade:
                 marked as degraded, or `DeadlineExceeded` is raised. None: the engine's own.
             max_cost_usd: No call is started that is known to pass this total, US dollars.
             max_total_tokens: No call is started once this many tokens are used.
+            cache: ``use`` the cache, leave it ``off``, only ``read`` it, or ``refresh`` what it holds.
+                Without a cache it means nothing.
+            max_age_s: Oldest cached answer to take, seconds.
+            cache_tags: What the answer may be invalidated by, should it be kept.
             min_confidence: Accept nothing less sure than this, in [0, 1].
             policy: Replaces the engine's policy for this ask.
             **extra: Any further field of the provider's API, passed on untouched.
@@ -278,6 +302,9 @@ class Cascade:
             max_cost_usd=max_cost_usd,
             max_total_tokens=max_total_tokens,
             deadline_s=self._deadline_s if deadline_s is None else deadline_s,
+            cache=cache,
+            max_age_s=max_age_s,
+            cache_tags=cache_tags,
         )
         plan = self._plan if policy is None else _with_policy(self._plan, policy)
         began_at = self._clock.monotonic()
@@ -300,6 +327,8 @@ class Cascade:
         self._in_flight += 1
         try:
             ending = await self._driver.run(walk(plan, request, demand, ask.context), ask)
+            if self._caching is not None and ending.cache is None:
+                await self._caching.keep(ask, ending)
             await self._recorder.record(ask, ending)
         except BaseException as exc:
             self._recorder.record_lost(ask, exc)
@@ -323,6 +352,8 @@ class Cascade:
             saving_usd_estimate=ending.saving_usd_estimate,
             latency_s=self._clock.monotonic() - ask.began_at,
             degraded=ending.degraded,
+            cache=ending.cache,
+            cache_miss=ending.cache_miss,
         )
 
     def __repr__(self) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from .errors import RequestError
-from .types import NO_CONTEXT, CallContext, Demand, Message, Request
+from .types import NO_CONTEXT, CacheUse, CallContext, Demand, Message, Request
 
 __all__ = ["ROLES", "Prompt", "check_labels", "make_context", "make_demand", "make_request"]
 
@@ -130,6 +130,9 @@ def make_demand(
     max_cost_usd: float | None = None,
     max_total_tokens: int | None = None,
     deadline_s: float | None = None,
+    cache: CacheUse = "use",
+    max_age_s: float | None = None,
+    cache_tags: Sequence[str] = (),
 ) -> Demand:
     """Return what the ask demands.
 
@@ -139,6 +142,11 @@ def make_demand(
     _check_number("min_confidence", min_confidence, low=0.0, high=1.0)
     _check_number("max_cost_usd", max_cost_usd, low=0.0)
     _check_number("deadline_s", deadline_s, low=0.0, open_low=True)
+    _check_number("max_age_s", max_age_s, low=0.0)
+    if cache not in get_args(CacheUse):
+        raise RequestError(f"cache: {cache!r:.40} given; allowed: {', '.join(get_args(CacheUse))}")
+    if isinstance(cache_tags, str) or not all(isinstance(tag, str) for tag in cache_tags):
+        raise RequestError("cache_tags: allowed: a list of texts")
     if max_total_tokens is not None:
         _check_number("max_total_tokens", max_total_tokens, low=1)
     return Demand(
@@ -146,6 +154,9 @@ def make_demand(
         max_cost_usd=max_cost_usd,
         max_total_tokens=max_total_tokens,
         deadline_s=deadline_s,
+        cache=cache,
+        max_age_s=max_age_s,
+        cache_tags=tuple(cache_tags),
     )
 
 

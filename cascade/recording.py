@@ -69,6 +69,7 @@ class Recorder:
             cost_usd=ending.cost_usd,
             saving_usd_estimate=ending.saving_usd_estimate,
             opening=ending.opening,
+            cache=ending.cache,
         )
         if self._sink is not None:
             await self._sink.write(record)

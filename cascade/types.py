@@ -18,6 +18,8 @@ __all__ = [
     "Answer",
     "Attempt",
     "CacheEntry",
+    "CacheHit",
+    "CacheUse",
     "CallContext",
     "Demand",
     "Message",
@@ -31,10 +33,13 @@ __all__ = [
     "Verdict",
 ]
 
-Verdict = Literal["accepted", "escalated", "rejected", "failed", "skipped", "hedged"]
+Verdict = Literal["accepted", "escalated", "rejected", "failed", "skipped", "hedged", "cached"]
 """What became of an attempt: its answer is the one returned; it was left because it was not sure
 enough; it failed a gate; the call itself failed; the rung was passed over without a call; it was
-asked beside another rung and no longer needed."""
+asked beside another rung and no longer needed; its answer came from the cache and is returned."""
+
+CacheUse = Literal["use", "off", "read", "refresh"]
+"""What an ask does with the cache: look and keep; neither; look only; keep only."""
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,12 +108,18 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
         max_total_tokens: Start no call once this many tokens, of prompts and answers, are used; None
             for no limit.
         deadline_s: Seconds the whole ask may take, or None.
+        cache: What to do with the cache, where there is one.
+        max_age_s: Oldest cached answer to take, seconds; None for any that is kept.
+        cache_tags: What a kept answer may be invalidated by.
     """
 
     min_confidence: float | None = None
     max_cost_usd: float | None = None
     max_total_tokens: int | None = None
     deadline_s: float | None = None
+    cache: CacheUse = "use"
+    max_age_s: float | None = None
+    cache_tags: tuple[str, ...] = ()
 
 
 class CallContext(msgspec.Struct, frozen=True, kw_only=True):
@@ -304,6 +315,32 @@ class CacheEntry(msgspec.Struct, frozen=True, kw_only=True):
         return f"<CacheEntry {self.key} of {self.model}, stored {self.stored_at}>"
 
 
+class CacheHit(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an answer from the cache came from.
+
+    Attributes:
+        kind: ``exact``: the same request; ``near``: another one with the same answer, as far as its
+            verification can tell; ``shared``: the same request, in flight at the same time.
+        key: Key of the entry.
+        ask_id: The ask that it was given to first.
+        stored_at: When, UTC, ISO 8601; None for one that was in flight.
+        text: The prompt it was an answer to, of a near hit; else None.
+        similarity: Of the two prompts, in [0, 1], of a near hit; else None.
+        p_same: P(both have the same answer) in [0, 1], of a near hit; else None.
+    """
+
+    kind: Literal["exact", "near", "shared"]
+    key: str
+    ask_id: str
+    stored_at: str | None
+    text: str | None = None
+    similarity: float | None = None
+    p_same: float | None = None
+
+    def __repr__(self) -> str:
+        return f"<CacheHit {self.kind} {self.key}, of ask {self.ask_id}>"
+
+
 class Score(msgspec.Struct, frozen=True, kw_only=True):
     """What a scorer says after reading what has been answered so far.
 
@@ -380,6 +417,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
             top rung's prices times the tokens of the answer kept, less `cost_usd`. None if unknown.
         latency_s: Wall seconds of the whole ask.
         degraded: Why this answer is less than was asked for, in words; None when it is not.
+        cache: Where it came from, if from the cache; else None.
+        cache_miss: Why the cache had nothing to give, in words; None for a hit and without a cache.
     """
 
     id: str
@@ -391,6 +430,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     saving_usd_estimate: float | None
     latency_s: float
     degraded: str | None = None
+    cache: CacheHit | None = None
+    cache_miss: str | None = None
 
     @property
     def text(self) -> str:

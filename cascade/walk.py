@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import msgspec
 from msgspec.structs import replace
 
+from .cached import served
 from .ending import Ending, Keep, OnAllRejected, best_of, end_walk
 from .errors import BudgetExceeded, CascadeError, ConfigError, NotCalled, ProviderError
 from .ladder import Ladder, Rung
@@ -23,6 +24,8 @@ from .types import (
     NO_CONTEXT,
     Answer,
     Attempt,
+    CacheEntry,
+    CacheHit,
     CallContext,
     Demand,
     ModelCall,
@@ -38,9 +41,12 @@ __all__ = [
     "Effect",
     "Ending",
     "Failed",
+    "Found",
     "Keep",
     "Look",
+    "Lookup",
     "Measure",
+    "Missed",
     "OnAllRejected",
     "Outcome",
     "Outlook",
@@ -63,6 +69,7 @@ class Plan:
         keep: Which of the answers tried to return: the surest, or the last. The last is for scorers
             whose confidences cannot be compared between models.
         backups: Whether each call names the rung that may be asked beside it when it is slow.
+        cached: Whether the cache is asked first.
     """
 
     ladder: Ladder
@@ -71,6 +78,7 @@ class Plan:
     on_all_rejected: OnAllRejected = "return"
     keep: Keep = "surest"
     backups: bool = False
+    cached: bool = False
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +108,30 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
     """Effect: ask the scorer about these attempts and send back its `Score`."""
 
     attempts: tuple[Attempt, ...]
+
+
+class Lookup(msgspec.Struct, frozen=True, kw_only=True):
+    """Effect: look for the request in the cache and send back `Found` or `Missed`."""
+
+    attempts: tuple[Attempt, ...] = ()
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """Outcome: the cache holds an answer that may be served to this ask.
+
+    Attributes:
+        entry: What it holds.
+        hit: How it was found.
+    """
+
+    entry: CacheEntry
+    hit: CacheHit
+
+
+class Missed(msgspec.Struct, frozen=True, kw_only=True):
+    """Outcome: the cache holds none; `reason` says why."""
+
+    reason: str
 
 
 class Answered(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,8 +167,8 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
     rung: int | None = None
 
 
-Effect = Call | Measure | Look
-Outcome = Answered | Failed | Score | Outlook
+Effect = Lookup | Call | Measure | Look
+Outcome = Found | Missed | Answered | Failed | Score | Outlook
 
 
 def walk(
@@ -152,6 +184,13 @@ def walk(
     for gate in plan.gates:
         gate.prepare(request)
     attempts: tuple[Attempt, ...] = ()
+    missed: str | None = None
+    if plan.cached and demand.cache in ("use", "read"):
+        looked = yield Lookup()
+        if isinstance(looked, Found):
+            return served(looked.entry, looked.hit)
+        assert isinstance(looked, Missed)
+        missed = looked.reason
     forecast: dict[int, float] = {}
     if plan.policy.needs_forecast:
         said = yield Measure(attempts=())
@@ -202,7 +241,7 @@ def walk(
             )
             forecast = dict(score.forecast) or forecast
         attempts = (*attempts, attempt)
-    return end_walk(
+    ending = end_walk(
         plan.ladder,
         attempts,
         decision,
@@ -212,6 +251,7 @@ def walk(
         keep=plan.keep,
         on_all_rejected=plan.on_all_rejected,
     )
+    return ending if missed is None else replace(ending, cache_miss=missed)
 
 
 def _call(

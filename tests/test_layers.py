@@ -20,6 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "budget",
         "openings",
         "ending",
+        "cached",
         "walk",
         "latency",
         "intake",
@@ -38,7 +39,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "log_reader",
         "traffic_log",
     ),
-    ("engine", "driver", "recording", "side_by_side", "spending", "tenants", "testing"),
+    ("engine", "driver", "recording", "side_by_side", "caching", "spending", "tenants", "testing"),
     (
         "config",
         "build",

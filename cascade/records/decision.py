@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from ..errors import CascadeError, LogError, ProviderError
-from ..types import Attempt, Request
+from ..types import Attempt, CacheHit, Request
 
 __all__ = ["SCHEMA", "Outcome", "decision_record", "upgrade"]
 
@@ -47,6 +47,7 @@ def decision_record(
     latency_s: float,
     text: bool,
     opening: Mapping[str, float] | None = None,
+    cache: CacheHit | None = None,
 ) -> dict[str, Any]:
     """Return the record of one ask as plain data, ready for JSON.
 
@@ -69,6 +70,7 @@ def decision_record(
         saving_usd_estimate: Against always calling the top rung; None if unknown.
         latency_s: Wall seconds.
         opening: Probability of each action the policy could have begun with; None if unknown.
+        cache: Where the answer came from, if from the cache.
         text: Whether prompt, answers and token log-probabilities are kept.
     """
     record: dict[str, Any] = {
@@ -92,6 +94,7 @@ def decision_record(
         "saving_usd_estimate": saving_usd_estimate,
         "latency_s": round(latency_s, 6),
         "opening": opening,
+        "cache": None if cache is None else _hit(cache, text),
         "attempts": [_attempt(attempt, text) for attempt in attempts],
     }
     if text:
@@ -118,6 +121,18 @@ def upgrade(record: dict[str, Any]) -> dict[str, Any]:
         record = _UPGRADES[schema](record)
         schema += 1
     return record
+
+
+def _hit(hit: CacheHit, text: bool) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "kind": hit.kind,
+        "key": hit.key,
+        "ask_id": hit.ask_id,
+        "stored_at": hit.stored_at,
+        "similarity": hit.similarity,
+        "p_same": hit.p_same,
+    }
+    return {**record, "text": hit.text} if text else record
 
 
 def _request_shape(request: Request) -> dict[str, Any]:

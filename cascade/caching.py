@@ -1,0 +1,256 @@
+"""The cache in front of the rungs: finds answers that may be served, and keeps those that may be kept.
+
+An exact hit is the same request of the same tenant on the same ladder. A near hit is another prompt
+in otherwise the same request that has been verified to have the same answer.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from .cached import Keeping, why_not_kept, why_not_served
+from .ending import Ending
+from .fingerprint import cache_key, cache_scope
+from .ports import Cache, Clock
+from .types import CacheEntry, CacheHit, CallContext, Demand, Request
+from .walk import Found, Missed
+
+__all__ = ["CacheSettings", "Caching", "NearMatch", "NearSearch"]
+
+_log = logging.getLogger("cascade")
+
+
+class NearMatch(Protocol):
+    """What a search for a near-duplicate has come to.
+
+    Attributes:
+        key: Key of the entry that matches; None: none does, and `reason` says why.
+        text: Its prompt; "" without one.
+        similarity: Of the best candidate, in [0, 1].
+        p_same: P(both have the same answer) in [0, 1].
+        reason: Why it is no hit, in words.
+    """
+
+    @property
+    def key(self) -> str | None: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def similarity(self) -> float: ...
+    @property
+    def p_same(self) -> float: ...
+    @property
+    def reason(self) -> str: ...
+
+
+class NearSearch(Protocol):
+    """Finds prompts that have the same answer as another."""
+
+    def find(self, scope: str, text: str) -> NearMatch:
+        """Return the prompt of this scope that surely has the same answer, if there is one."""
+
+    def add(self, key: str, scope: str, text: str) -> None:
+        """Take in the prompt of an entry."""
+
+    def discard(self, key: str) -> None:
+        """Forget the prompt of an entry."""
+
+
+class Asked(Protocol):
+    """What is looked at of an ask; see `driver.Ask`."""
+
+    id: str
+    request: Request
+    digest: str
+    demand: Demand
+    context: CallContext
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheSettings:
+    """What a cache is made of.
+
+    Attributes:
+        store: Holds the entries; it is closed with the engine.
+        keeping: Which answers are kept.
+        ttl_s: Seconds an answer is kept; None: for good.
+        near: Finds near-duplicates; None: only the same request is a hit.
+        near_for_tools: Whether near-duplicates are looked for among requests with tools.
+    """
+
+    store: Cache
+    keeping: Keeping = Keeping()  # noqa: RUF009 - frozen
+    ttl_s: float | None = 86_400.0
+    near: NearSearch | None = None
+    near_for_tools: bool = False
+
+
+class Caching:
+    """Looks requests up and keeps answers. Whatever goes wrong is a miss, counted and told.
+
+    Args:
+        settings: What it is made of.
+        ladder: Version of the ladder.
+        policy: Version of the policy, for provenance.
+        scorer: Version of the scorer, or None.
+        clock: Time source.
+    """
+
+    def __init__(
+        self,
+        settings: CacheSettings,
+        *,
+        ladder: str,
+        policy: str,
+        scorer: str | None,
+        clock: Clock,
+    ) -> None:
+        self.store = settings.store
+        self._settings = settings
+        self._ladder = ladder
+        self._policy = policy
+        self._scorer = scorer
+        self._clock = clock
+        self._near = settings.near
+        self._counts = {"exact_hits": 0, "near_hits": 0, "misses": 0, "kept": 0, "not_kept": 0}
+
+    async def start(self) -> None:
+        """Open the store, and take in the prompts of what it holds.
+
+        Raises:
+            ConfigError: The store cannot be used.
+        """
+        self.store.start()
+        if self._near is None:
+            return
+        async for entry in self.store.entries():
+            if entry.text is not None and entry.ladder == self._ladder:
+                self._near.add(entry.key, entry.scope, entry.text)
+
+    async def aclose(self) -> None:
+        """Close the store."""
+        await self.store.aclose()
+
+    def key(self, of_request: str, context: CallContext) -> str:
+        """Return the key of a request, given its digest."""
+        return cache_key(of_request, ladder=self._ladder, tenant=context.tenant)
+
+    async def find(self, ask: Asked) -> Found | Missed:
+        """Return an answer that may be served to this ask, or why there is none."""
+        context, demand = ask.context, ask.demand
+        key = self.key(ask.digest, context)
+        entry = await self.store.get(key)
+        now = self._clock.now_iso()
+        reason = "it has not been asked"
+        if entry is not None:
+            why = _unfit(entry, key, context) or why_not_served(entry, demand, now)
+            if why is None:
+                self._counts["exact_hits"] += 1
+                hit = CacheHit(
+                    kind="exact", key=key, ask_id=entry.ask_id, stored_at=entry.stored_at
+                )
+                return Found(entry=entry, hit=hit)
+            reason = f"there is an answer, but {why}"
+        near = await self._find_near(ask.request, context, demand, now)
+        if isinstance(near, Found):
+            self._counts["near_hits"] += 1
+            return near
+        self._counts["misses"] += 1
+        return Missed(reason=reason if near is None else f"{reason}; {near}")
+
+    async def keep(self, ask: Asked, ending: Ending) -> None:
+        """Keep the answer of an ask, if it may be kept."""
+        request, context, demand = ask.request, ask.context, ask.demand
+        if why_not_kept(ending, request, demand, self._settings.keeping) is not None:
+            self._counts["not_kept"] += 1
+            return
+        assert ending.kept is not None
+        kept = ending.attempts[ending.kept]
+        assert kept.answer is not None
+        now = self._clock.now_iso()
+        entry = CacheEntry(
+            key=self.key(ask.digest, context),
+            scope=cache_scope(request, ladder=self._ladder, tenant=context.tenant),
+            tenant=context.tenant,
+            text=_comparable(request),
+            answer=replace(kept.answer, raw=None, logprobs=None, tries=(), cost_usd=None),
+            rung=kept.rung,
+            model=kept.model,
+            confidence=kept.confidence,
+            cost_usd=ending.cost_usd,
+            ladder=self._ladder,
+            policy=self._policy,
+            scorer=self._scorer,
+            ask_id=ask.id,
+            stored_at=now,
+            expires_at=None if self._settings.ttl_s is None else _later(now, self._settings.ttl_s),
+            tags=demand.cache_tags,
+        )
+        if await self.store.put(entry):
+            self._counts["kept"] += 1
+            if self._near is not None and entry.text is not None:
+                self._near.add(entry.key, entry.scope, entry.text)
+
+    def stats(self) -> Mapping[str, int]:
+        """Return counters by name: those of the store, and hits and misses as asks see them."""
+        return {**self.store.stats(), **self._counts}
+
+    async def _find_near(
+        self, request: Request, context: CallContext, demand: Demand, now: str
+    ) -> Found | str | None:
+        """Return a verified near-duplicate, or why the nearest is none; None where none is looked for."""
+        text = _comparable(request)
+        if (
+            self._near is None
+            or text is None
+            or (request.tools and not self._settings.near_for_tools)
+        ):
+            return None
+        scope = cache_scope(request, ladder=self._ladder, tenant=context.tenant)
+        match = self._near.find(scope, text)
+        if match.key is None:
+            return match.reason
+        entry = await self.store.get(match.key)
+        if entry is None:  # evicted, or past its time
+            self._near.discard(match.key)
+            return "the nearest is no longer kept"
+        why = _unfit(entry, match.key, context) or why_not_served(entry, demand, now)
+        if why is not None:
+            return f"the nearest has an answer, but {why}"
+        hit = CacheHit(
+            kind="near",
+            key=entry.key,
+            ask_id=entry.ask_id,
+            stored_at=entry.stored_at,
+            text=entry.text,
+            similarity=match.similarity,
+            p_same=match.p_same,
+        )
+        return Found(entry=entry, hit=hit)
+
+
+def _unfit(entry: CacheEntry, key: str, context: CallContext) -> str | None:
+    """Return why an entry is not what was looked for: a store that mixes things up must do no harm."""
+    if entry.key != key or entry.tenant != context.tenant:
+        return "it is of another key or tenant"
+    return None
+
+
+def _comparable(request: Request) -> str | None:
+    """Return the text of the last message, if it is the user's and nothing but text."""
+    last = request.messages[-1]
+    return last.content if last.role == "user" and isinstance(last.content, str) else None
+
+
+def _later(now: str, seconds: float) -> str:
+    try:
+        then = datetime.fromisoformat(now) + timedelta(seconds=seconds)
+    except OverflowError:
+        return "9999-12-31T23:59:59.999Z"
+    return then.isoformat(timespec="milliseconds").replace("+00:00", "Z")
