@@ -34,7 +34,7 @@ _OUTAGE_S = 1.0
 _RECOVERY_S = 8 * OPEN_S + 0.5
 """Longest that a breaker stays open, and what a probe may take on top."""
 
-_CANCELLED_WITHIN_S = 0.1
+_CANCELLED_WITHIN_S = 0.08
 _SLOWEST_S = 0.06
 _GONE_S = 0.25
 """Seconds after the last cancellation within which the upstream must see nobody."""
@@ -141,7 +141,7 @@ async def _cancelled(setting: Setting) -> Finding:
 
     async def drive(ladder: Cascade) -> list[Seen]:
         # Fewer at once: a crowd would be cancelled before it is through to the upstream.
-        seen = await crowd(ladder, enough(), setting.in_flight // 4, one)
+        seen = await crowd(ladder, enough(), setting.in_flight // 2, one)
         until = time.monotonic() + _GONE_S
         while working := (await run_sync(upstream.counts)).states().get("working", 0):
             if time.monotonic() > until:
