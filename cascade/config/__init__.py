@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .caches import DiskCache, MemoryCache, NearConfig, RedisCache
 from .editors import json_schema
 from .gates import PythonGate, RegexGate
 from .load import load_ladder_file, load_policy_file, parse_ladder, policy_from_mapping
@@ -50,6 +51,7 @@ __all__ = [
     "ContinuationConfig",
     "CustomPolicy",
     "CustomScorer",
+    "DiskCache",
     "FixedPolicy",
     "HedgeConfig",
     "InductionPolicy",
@@ -58,7 +60,9 @@ __all__ = [
     "LimitsConfig",
     "LogConfig",
     "LogprobScorer",
+    "MemoryCache",
     "MemoryLedger",
+    "NearConfig",
     "NoScorer",
     "OpenAIProvider",
     "PTrueScorer",
@@ -70,6 +74,7 @@ __all__ = [
     "PythonGate",
     "RandomSharePolicy",
     "RecordedProvider",
+    "RedisCache",
     "RedisLedger",
     "RegexGate",
     "RetryConfig",

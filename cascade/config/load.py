@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..errors import LadderError, Problem
+from .caches import DiskCache
 from .checks import check_parts
 from .document import MAX_PROBLEMS, Document, open_document, read_file
 from .mistakes import report_mistakes
@@ -231,6 +232,15 @@ def _with_absolute_paths(config: LadderConfig, document: Document, folder: Path)
     if isinstance(config.ledger, SqliteLedger):
         path = absolute(config.ledger.path, ("ledger", "path"))
         changed["ledger"] = config.ledger.model_copy(update={"path": path})
+    if config.cache is not None:
+        update: dict[str, Any] = {}
+        if isinstance(config.cache, DiskCache):
+            update["path"] = absolute(config.cache.path, ("cache", "path"))
+        near = config.cache.near
+        if near is not None and near.scorer is not None:
+            scorer = absolute(near.scorer, ("cache", "near", "scorer"))
+            update["near"] = near.model_copy(update={"scorer": scorer})
+        changed["cache"] = config.cache.model_copy(update=update)
     if config.log is not None:
         path = absolute(config.log.path, ("log", "path"))
         changed["log"] = config.log.model_copy(update={"path": path})

@@ -90,7 +90,8 @@ def locate(loc: Sequence[str | int], root: Any) -> Place:
 
 
 def members(annotation: Any) -> dict[str, Any]:
-    """Return the members of a tagged union by tag; empty for any other type."""
+    """Return the members of a tagged union by tag, one that may be absent too; empty for any other type."""
+    annotation, _ = _optional(annotation, ())
     found = {}
     for choice in (
         get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else ()

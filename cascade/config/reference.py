@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from .caches import DiskCache, MemoryCache, NearConfig, RedisCache
 from .editors import json_schema
 from .gates import PythonGate, RegexGate
 from .places import locate
@@ -87,6 +88,10 @@ _SECTIONS: Sequence[tuple[str, type[BaseModel]]] = (
     ("`policy` of your own", CustomPolicy),
     ("`gates[i]`: a pattern", RegexGate),
     ("`gates[i]`: a function", PythonGate),
+    ("`cache`, kind `memory`", MemoryCache),
+    ("`cache`, kind `disk`", DiskCache),
+    ("`cache`, kind `redis`", RedisCache),
+    ("`cache.near`", NearConfig),
     ("`tenants.<name>`", TenantConfig),
     ("`budgets[i]`, `tenants.<name>.budgets[i]`", BudgetConfig),
     ("`ledger`, kind `sqlite`", SqliteLedger),

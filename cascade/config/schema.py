@@ -13,6 +13,7 @@ from pydantic import Field
 
 from ..ladder import Ladder, Rung
 from ..pricing import Price
+from .caches import CacheConfig
 from .gates import GateConfig
 from .policies import PolicyConfig, ThresholdPolicy
 from .prices import PriceConfig
@@ -128,6 +129,9 @@ class LadderConfig(Table):
         default="surest",
         description="Which of the answers tried is returned. `last` is for scorers whose "
         "confidences cannot be compared between models, as those of `logprob` sometimes cannot.",
+    )
+    cache: CacheConfig | None = Field(
+        default=None, description="Answers kept for the next time. Absent: none."
     )
     deadline_s: Seconds | None = Field(
         default=600.0,

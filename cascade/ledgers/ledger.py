@@ -7,6 +7,7 @@ this process, and the Lua scripts of the shared one are tested to decide the sam
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -59,6 +60,11 @@ class Count:
         self.held_tokens = 0
 
 
+FRESH_S = 0.005
+"""Seconds for which a reading of the wall clock is used again: making one takes 3 µs, and periods are
+minutes long."""
+
+
 class Watch:
     """A wall clock that never goes back: when the real one is set back, it goes on from where it was.
 
@@ -72,11 +78,13 @@ class Watch:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._latest = ""
-        self._read_at = 0.0
+        self._read_at = -math.inf
         self.ahead = False
 
     def now(self) -> str:
-        """Return the time, UTC as ISO 8601."""
+        """Return the time, UTC as ISO 8601; at most `FRESH_S` old."""
+        if 0.0 <= self._clock.monotonic() - self._read_at < FRESH_S and not self.ahead:
+            return self._latest
         now = self._clock.now_iso()
         if self.ahead or now < self._latest:
             passed = timedelta(seconds=self._clock.monotonic() - self._read_at)

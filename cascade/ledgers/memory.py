@@ -19,6 +19,9 @@ class MemoryLedger:
         clock: Time source.
     """
 
+    is_immediate = True
+    """No method but `aclose` waits for anything."""
+
     def __init__(self, clock: Clock | None = None) -> None:
         self._books = Books(clock or SystemClock())
 

@@ -78,6 +78,9 @@ class SqliteLedger:
         behind: Whether the file lacks something because the last write failed.
     """
 
+    is_immediate = True
+    """No method but `aclose` waits for anything."""
+
     def __init__(
         self,
         path: str | Path,

@@ -25,8 +25,9 @@ class Calendar:
         self.seconds += seconds
 
     def set_wall(self, time: str) -> None:
-        """Set the wall clock, as an administrator or NTP does."""
+        """Set the wall clock, as an administrator or NTP does; it takes a moment."""
         self.wall = datetime.fromisoformat(time)
+        self.seconds += 0.01
 
     def monotonic(self) -> float:
         return self.seconds
