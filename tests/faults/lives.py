@@ -141,7 +141,7 @@ async def _cancelled(setting: Setting) -> Finding:
 
     async def drive(ladder: Cascade) -> list[Seen]:
         # Fewer at once: a crowd would be cancelled before it is through to the upstream.
-        seen = await crowd(ladder, enough(), setting.in_flight // 2, one)
+        seen = await crowd(ladder, enough(), setting.in_flight // 4, one)
         until = time.monotonic() + _GONE_S
         while working := (await run_sync(upstream.counts)).states().get("working", 0):
             if time.monotonic() > until:
