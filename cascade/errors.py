@@ -308,6 +308,9 @@ class LimitReached(NotCalled):
 class AllRungsFailed(ExceptionGroup[CascadeError], RunError):
     """No rung gave an answer that can be returned; `exceptions` holds one cause a rung."""
 
+    def __str__(self) -> str:
+        return self.message  # without the count of causes that exception groups add: it names them
+
     @property
     def retry_after_s(self) -> float | None:
         """Seconds after which some rung may take a call again, as far as it said; None if none did."""

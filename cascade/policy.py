@@ -123,8 +123,7 @@ class Thresholds:
             accepted, reason = False, f"confidence {confidence:.2f}, no threshold set"
         else:
             accepted = confidence >= threshold
-            sign = "≥" if accepted else "<"
-            reason = f"confidence {confidence:.2f} {sign} {threshold:.2f}"
+            reason = f"confidence {_compared(confidence, threshold)}"
         if accepted:
             return Decision(rung=None, reason=reason, accepted=True, threshold=threshold)
         if upcoming is None:
@@ -145,6 +144,20 @@ class Thresholds:
             if rung in state.open:
                 upcoming = rung
         return upcoming
+
+
+def _compared(confidence: float, threshold: float) -> str:
+    """Return both numbers with the sign between them, and as many digits as tell them apart.
+
+    >>> _compared(0.9, 0.8), _compared(0.8496, 0.85)
+    ('0.90 ≥ 0.80', '0.8496 < 0.8500')
+    """
+    sign = "≥" if confidence >= threshold else "<"
+    for digits in (2, 4, 6):
+        shown = f"{confidence:.{digits}f}", f"{threshold:.{digits}f}"
+        if shown[0] != shown[1] or confidence == threshold:
+            break
+    return f"{shown[0]} {sign} {shown[1]}"
 
 
 def _stricter(own: float | None, floor: float | None) -> float | None:
