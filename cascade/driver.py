@@ -72,7 +72,7 @@ class Ask:
         attempts: What has been tried.
         pending: The effect that is being performed; None before the first.
         calling: Rungs that are being called.
-        called_at: When the newest call was begun, a reading of the monotonic clock.
+        called_at: When the newest call was begun, a reading of the monotonic clock; None before one.
         recorded: Whether its decision record has been made.
     """
 
@@ -118,7 +118,7 @@ class Ask:
         self.attempts: tuple[Attempt, ...] = ()
         self.pending: Effect | None = None
         self.calling: set[int] = set()
-        self.called_at = began_at
+        self.called_at: float | None = None
         self.recorded = False
 
 
@@ -195,6 +195,9 @@ class Driver:
             self._scopes.discard(scope)
         if ending is None:
             ending = self._wind_up(steps, ask)
+        if ask.called_at is None:
+            # Nothing was waited for: a row of such asks must not keep the event loop to itself.
+            await anyio.lowlevel.cancel_shielded_checkpoint()
         if calls is None:
             return ending
         unneeded = calls.unneeded(self._ladder, ending)
@@ -267,7 +270,8 @@ class Driver:
         if rung not in ask.calling:
             return Failed(error=error, latency_s=0.0, cost_usd=0.0, final=True)
         ask.calling.discard(rung)
-        latency_s = self._clock.monotonic() - ask.called_at
+        began = ask.began_at if ask.called_at is None else ask.called_at
+        latency_s = self._clock.monotonic() - began
         self._note_latency(rung, latency_s)  # it would have taken longer still
         return Failed(error=error, latency_s=latency_s, cost_usd=cost_of_failure(error), final=True)
 

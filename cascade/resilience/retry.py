@@ -189,6 +189,8 @@ class Retrying:
         try:
             return await self._client.complete(call)
         except ProviderError as exc:
+            if not may_repeat(exc, self._policy, elsewhere=True):  # an open breaker, above all
+                raise
             return await _Repetition(self, call, exc, began).run()
 
     async def aclose(self) -> None:
