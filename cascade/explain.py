@@ -16,13 +16,15 @@ SAID_CHARS = 100
 
 def explain(result: Result) -> str:
     """Return the walk in words: for each rung why it was kept or left, what it cost and what it said."""
-    lines = []
+    lines = [] if result.cache_miss is None else [f"cache: no hit: {result.cache_miss}"]
     for attempt in result.attempts:
         lines.append(explain_attempt(attempt))
         lines += [f"  failed {gate}" for gate in attempt.failed_gates if ":" in gate]
         said = _said(attempt)
         if said:
             lines.append(f"  said: {said}")
+    if result.cache is not None and result.cache.text is not None:
+        lines.append(f"  was an answer to: {_short(result.cache.text)}")
     sure = "unknown" if result.confidence is None else f"{result.confidence:.2f}"
     lines.append(
         f"→ answered by {result.model}, confidence {sure}, "
@@ -30,7 +32,9 @@ def explain(result: Result) -> str:
     )
     if result.saving_usd_estimate is not None:
         lines.append(
-            f"  saved about {format_usd(result.saving_usd_estimate)} against always calling the top rung"
+            f"  saved {format_usd(result.saving_usd_estimate)}, what it had cost"
+            if result.cache is not None
+            else f"  saved about {format_usd(result.saving_usd_estimate)} against always calling the top rung"
             if result.saving_usd_estimate >= 0
             else f"  cost about {format_usd(-result.saving_usd_estimate)} more than the top rung alone"
         )
@@ -44,9 +48,15 @@ def _said(attempt: Attempt) -> str:
     answer = attempt.answer
     if answer is None:
         return ""
-    text = " ".join((answer.text or answer.refusal or "").split())
+    text = answer.text or answer.refusal or ""
     if not text and answer.tool_calls:
         return f"{len(answer.tool_calls)} tool calls"
+    return _short(text)
+
+
+def _short(text: str) -> str:
+    """Return the beginning of a text on one line."""
+    text = " ".join(text.split())
     return text if len(text) <= SAID_CHARS else f"{text[:SAID_CHARS].rstrip()}…"
 
 

@@ -13,7 +13,7 @@ import typer
 from cascade.engine import Cascade
 from cascade.errors import AllRungsFailed, RunError
 from cascade.explain import explain
-from cascade.types import Attempt, Result
+from cascade.types import Attempt, CacheUse, Result
 
 __all__ = ["ask_command"]
 
@@ -42,6 +42,10 @@ def ask_command(
     deadline_s: Annotated[
         float | None, typer.Option(help="Seconds the whole ask may take.")
     ] = None,
+    tenant: Annotated[str | None, typer.Option(help="Whose ask it is.")] = None,
+    cache: Annotated[
+        CacheUse, typer.Option(help="use: look and keep; read: look only; refresh: keep only.")
+    ] = "use",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only the answer.")] = False,
 ) -> None:
@@ -65,6 +69,8 @@ def ask_command(
                 min_confidence=min_confidence,
                 max_cost_usd=max_cost_usd,
                 deadline_s=deadline_s,
+                tenant=tenant,
+                cache=cache,
             )
 
     try:
@@ -106,6 +112,8 @@ def result_json(result: Result) -> dict[str, object]:
         "saving_usd_estimate": result.saving_usd_estimate,
         "latency_s": result.latency_s,
         "degraded": result.degraded,
+        "cache": None if result.cache is None else msgspec.to_builtins(result.cache),
+        "cache_miss": result.cache_miss,
         "attempts": [_attempt_json(attempt) for attempt in result.attempts],
     }
 
