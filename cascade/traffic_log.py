@@ -11,7 +11,7 @@ from .errors import LogError
 from .labels import LABELS, labels_of
 from .log_lines import numbered_lines
 from .log_reader import LogReader
-from .records import TrafficRow, decode_row, row_from_record, row_problems
+from .records import RowReader, TrafficRow, row_from_record, row_problems
 
 __all__ = ["TrafficLog", "is_decision_log", "problem_kind"]
 
@@ -33,12 +33,18 @@ class TrafficLog:
         rows: Rows yielded so far.
         skipped: Reason → rows skipped so far.
         first_skipped: Reason → ``file:line: what`` of the first one.
+        ignored: Field of traffic rows that is not known → rows so far that had it.
     """
 
     paths: Sequence[Path]
     rows: int = field(default=0, init=False)
     skipped: Counter[str] = field(default_factory=Counter, init=False)
     first_skipped: dict[str, str] = field(default_factory=dict, init=False)
+    _reader: RowReader = field(default_factory=RowReader, init=False)
+
+    @property
+    def ignored(self) -> Counter[str]:
+        return self._reader.ignored
 
     def files(self) -> list[Path]:
         """Return every file, folders opened.
@@ -72,10 +78,11 @@ class TrafficLog:
         self.rows = 0
         self.skipped.clear()
         self.first_skipped.clear()
+        self._reader.ignored.clear()
         everywhere: set[tuple[str, str, int]] = set()
         for path in self.files():
             seen: set[str] = set()
-            source = self._decisions(path) if is_decision_log(path) else _traffic(path)
+            source = self._decisions(path) if is_decision_log(path) else self._traffic(path)
             for number, row in source:
                 problems = row_problems(row)
                 if row.id and row.id in seen:
@@ -96,6 +103,18 @@ class TrafficLog:
         labels = labels_of(path)
         for number, record in enumerate(LogReader(path=path), start=1):
             yield number, row_from_record(record, labels)
+
+    def _traffic(self, path: Path) -> Iterator[tuple[int, TrafficRow]]:
+        labels = labels_of(path, log=path.name)
+        for number, line in numbered_lines(path):
+            try:
+                row = self._reader.read(line)
+            except LogError as exc:
+                raise LogError(f"{path}:{number}: {exc}") from exc
+            if labels:
+                for response in row.responses:
+                    response.score = labels.get((row.id, response.model), response.score)
+            yield number, row
 
     def _skip(self, path: Path, number: int, problems: list[str]) -> None:
         kind = problem_kind(problems[0])
@@ -124,16 +143,3 @@ def problem_kind(problem: str) -> str:
     if problem.startswith("a log-probability"):
         return "log-probabilities above 0"
     return f"{problem.split(' ', 1)[0]} out of range"
-
-
-def _traffic(path: Path) -> Iterator[tuple[int, TrafficRow]]:
-    labels = labels_of(path, log=path.name)
-    for number, line in numbered_lines(path):
-        try:
-            row = decode_row(line)
-        except LogError as exc:
-            raise LogError(f"{path}:{number}: {exc}") from exc
-        if labels:
-            for response in row.responses:
-                response.score = labels.get((row.id, response.model), response.score)
-        yield number, row

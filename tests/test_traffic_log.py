@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from cascade.errors import LogError
+from cascade.fingerprint import request_digest
+from cascade.intake import make_request
 from cascade.records import Response, TrafficRow, row_from_record, row_problems
 from cascade.traffic_log import TrafficLog
 
@@ -58,6 +60,88 @@ def test_a_decision_log_becomes_traffic_rows() -> None:
         ("a", "x", None),
         ("c", "y", 1.0),
     ]
+
+
+PARTS = [
+    {"type": "text", "text": "What is on it?"},
+    {"type": "image_url", "image_url": {"url": "data:,"}},
+    {"type": "text", "text": "One word."},
+]
+CHATS: dict[str, list[dict[str, Any]]] = {
+    "text": [{"role": "user", "content": "hi"}],
+    "parts": [{"role": "user", "content": PARTS}],
+    "parts after a turn": [
+        {"role": "system", "content": "Be short."},
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "hello"},
+        {"role": "user", "content": PARTS},
+    ],
+    "no text at all": [{"role": "user", "content": [PARTS[1]]}],
+    "a tool's reply last": [
+        {"role": "user", "content": PARTS[:1]},
+        {"role": "assistant", "content": None, "tool_calls": []},
+        {"role": "tool", "content": "7", "tool_call_id": "t"},
+    ],
+}
+
+
+@pytest.mark.parametrize("chat", CHATS.values(), ids=CHATS)
+def test_a_logged_chat_has_the_prompt_that_it_had_live(
+    tmp_path: Path, chat: list[dict[str, Any]]
+) -> None:
+    """From a decision log and from a traffic log; with its parts it is the same request again."""
+    live = make_request(chat)
+    found = row_from_record({"id": "d", "messages": chat, "attempts": []})
+    assert found.prompt == live.prompt
+    again = make_request(found.messages or found.prompt)
+    assert request_digest(again) == request_digest(live)
+    line = {"id": "r", "prompt": "", "messages": chat, "responses": []}
+    (read_back,) = TrafficLog(paths=[write(tmp_path / "log.jsonl", [line])])
+    assert read_back.prompt == live.prompt
+
+
+def test_parts_that_are_none_are_passed_over() -> None:
+    """A log may hold anything."""
+    chat = [{"role": "user", "content": ["x", 3, {"text": 4}, {"text": "yes"}]}, {"role": "user"}]
+    assert row_from_record({"messages": chat[:1]}).prompt == "yes"
+    assert row_from_record({"messages": chat}).prompt == ""
+
+
+def test_unknown_fields_are_counted_by_name(tmp_path: Path) -> None:
+    """Once a row, those of answers too; the rows are read as if they were not there."""
+    odd = row(2) | {"foo": {"deep": [1]}, "bar": None}
+    odd["responses"] = [
+        odd["responses"][0] | {"grade": 3},
+        row(2, model="n", grade=4)["responses"][0],
+    ]
+    log = TrafficLog(paths=[write(tmp_path / "log.jsonl", [row(1), odd, row(3) | {"foo": 1}])])
+    rows = list(log)
+    assert log.ignored == {"foo": 2, "bar": 1, "responses[].grade": 1}
+    assert [r.id for r in rows] == ["r1", "r2", "r3"]
+    assert [r.model for r in rows[1].responses] == ["m", "n"]
+    assert all(type(r) is TrafficRow for r in rows)
+    assert len(list(log)) == 3
+    assert log.ignored["foo"] == 2  # of the last reading
+
+
+def test_unknown_fields_beside_what_is_wrong(tmp_path: Path) -> None:
+    """NaN is still named, a missing field still ends the reading."""
+    log = TrafficLog(paths=[write(tmp_path / "a.jsonl", [row(1, score=math.nan) | {"foo": 1}])])
+    assert list(log) == []
+    assert log.skipped == {"score out of range": 1}
+    assert log.ignored == {"foo": 1}
+    for bad in ({"foo": 1, "prompt": "x"}, {"foo": 1, "prompt": "x", "responses": 3}):
+        with pytest.raises(LogError, match=r"b.jsonl:1: not a row of a traffic log"):
+            read(write(tmp_path / "b.jsonl", [bad]))
+
+
+def test_a_log_with_a_new_field_in_every_row_needs_no_memory_for_them(tmp_path: Path) -> None:
+    """The first hundred by name, the rest together."""
+    rows = [row(i) | {f"field {i}": 1} for i in range(150)]
+    log = TrafficLog(paths=[write(tmp_path / "log.jsonl", rows)])
+    assert len(list(log)) == 150
+    assert len(log.ignored) == 101
+    assert log.ignored["…"] == 50
 
 
 @pytest.mark.parametrize(

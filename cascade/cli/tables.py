@@ -17,6 +17,7 @@ from cascade.intake import make_request
 from cascade.records import TrafficRow
 from cascade.traffic_log import TrafficLog
 
+from .losses import ignored_fields
 from .prices import PriceList
 
 if TYPE_CHECKING:
@@ -240,6 +241,7 @@ def _told(log: TrafficLog, data: Collected, table: Table) -> list[str]:
         f"skipped {count:,} rows: {reason}; the first: {log.first_skipped[reason]}"
         for reason, count in log.skipped.most_common()
     ]
+    told += ignored_fields(log)
     told += [
         f"left out {count:,} rows: {why}"
         for why, count in data.left_out.items()

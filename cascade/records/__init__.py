@@ -5,6 +5,7 @@ from __future__ import annotations
 from .decision import SCHEMA, Outcome, decision_record, upgrade
 from .traffic import (
     Response,
+    RowReader,
     TrafficRow,
     attempt_score,
     decode_row,
@@ -16,6 +17,7 @@ __all__ = [
     "SCHEMA",
     "Outcome",
     "Response",
+    "RowReader",
     "TrafficRow",
     "attempt_score",
     "decision_record",

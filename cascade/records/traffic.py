@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 import msgspec
 
 from ..errors import LogError
+from ..types import Message, Request
 
 __all__ = [
     "Response",
+    "RowReader",
     "TrafficRow",
     "attempt_score",
     "decode_row",
@@ -24,10 +27,13 @@ __all__ = [
     "row_problems",
 ]
 
+MOST_NAMES = 100
+"""Unknown fields that are counted each by its name; a log may be made to hold a new one in every row."""
+
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class Response(msgspec.Struct, gc=False, kw_only=True):
+class Response(msgspec.Struct, gc=False, kw_only=True, forbid_unknown_fields=True):
     """What one model answered.
 
     Attributes:
@@ -59,7 +65,7 @@ class Response(msgspec.Struct, gc=False, kw_only=True):
     confidence: float | None = None
 
 
-class TrafficRow(msgspec.Struct, gc=False, kw_only=True):
+class TrafficRow(msgspec.Struct, gc=False, kw_only=True, forbid_unknown_fields=True):
     """One prompt and its answers.
 
     Attributes:
@@ -68,7 +74,8 @@ class TrafficRow(msgspec.Struct, gc=False, kw_only=True):
         id: Unique in the log; "" when it has none.
         task: Where the prompt comes from; "" when unknown.
         split: ``train`` or ``test``; "" when the log is not split.
-        messages: The whole chat where it is more than the prompt, or None.
+        messages: The whole chat where it is more than the prompt, or None. Where the prompt is "", it
+            is read from here.
         reference: The gold answer, or None.
     """
 
@@ -82,6 +89,86 @@ class TrafficRow(msgspec.Struct, gc=False, kw_only=True):
 
 
 _decoder = msgspec.json.Decoder(TrafficRow)
+_row_names = frozenset(TrafficRow.__struct_fields__)
+_response_names = frozenset(Response.__struct_fields__)
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_list_of_fields = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
+_OTHERS = "…"
+
+
+class RowReader:
+    """Reads lines of traffic logs; fields that this version does not know are passed over and counted.
+
+    Attributes:
+        ignored: Name of an unknown field → rows that had it; ``responses[].name`` inside an answer.
+            Names beyond the first hundred are counted together as ``…``.
+    """
+
+    def __init__(self) -> None:
+        self.ignored: Counter[str] = Counter()
+
+    def read(self, line: bytes) -> TrafficRow:
+        """Return the row on one line.
+
+        Raises:
+            LogError: It is not a row; says which field is wrong.
+        """
+        try:
+            row = self._decoded(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+            lenient = self._lenient(line)
+            if lenient is None:
+                why = str(exc) if isinstance(exc, msgspec.DecodeError) else type(exc).__name__
+                raise LogError(f"not a row of a traffic log: {why}") from exc
+            row = lenient
+        if not row.prompt and row.messages:
+            row.prompt = _prompt(row.messages)
+        return row
+
+    def _decoded(self, line: bytes) -> TrafficRow:
+        try:
+            return _decoder.decode(line)
+        except msgspec.ValidationError as exc:
+            if "unknown field" not in str(exc):
+                raise
+        # Only rows with unknown fields are read again: for the others this costs nothing.
+        fields: dict[str, Any] = dict(_fields.decode(line))
+        if "responses" in fields:
+            fields["responses"] = _list_of_fields.decode(fields["responses"])
+        return _decoder.decode(msgspec.json.encode(self._known(fields)))
+
+    def _lenient(self, line: bytes) -> TrafficRow | None:
+        """Read what Python's own writer makes of NaN, so that `row_problems` can name it."""
+        if b"NaN" not in line and b"Infinity" not in line:
+            return None
+        try:
+            return msgspec.convert(self._known(json.loads(line)), TrafficRow)
+        except (ValueError, RecursionError):
+            return None
+
+    def _known(self, fields: Any) -> Any:
+        """Return a row without the fields that are not known, which are counted."""
+        if not isinstance(fields, dict):
+            return fields
+        unknown = dict.fromkeys(name for name in fields if name not in _row_names)
+        known = {name: value for name, value in fields.items() if name in _row_names}
+        responses = known.get("responses")
+        if isinstance(responses, list) and all(isinstance(r, dict) for r in responses):
+            for r in responses:
+                unknown |= {
+                    f"responses[].{name}": None for name in r if name not in _response_names
+                }
+            known["responses"] = [
+                {name: value for name, value in r.items() if name in _response_names}
+                for r in responses
+            ]
+        self._count(unknown)
+        return known
+
+    def _count(self, names: Iterable[str]) -> None:
+        for name in names:
+            whole = len(self.ignored) >= MOST_NAMES and name not in self.ignored
+            self.ignored[_OTHERS if whole else name] += 1
 
 
 def decode_row(line: bytes) -> TrafficRow:
@@ -90,24 +177,7 @@ def decode_row(line: bytes) -> TrafficRow:
     Raises:
         LogError: It is not a row; says which field is wrong.
     """
-    try:
-        return _decoder.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        row = _lenient(line)
-        if row is not None:
-            return row
-        why = str(exc) if isinstance(exc, msgspec.DecodeError) else type(exc).__name__
-        raise LogError(f"not a row of a traffic log: {why}") from exc
-
-
-def _lenient(line: bytes) -> TrafficRow | None:
-    """Read what Python's own writer makes of NaN, so that `row_problems` can name it."""
-    if b"NaN" not in line and b"Infinity" not in line:
-        return None
-    try:
-        return msgspec.convert(json.loads(line), TrafficRow)
-    except (ValueError, RecursionError):
-        return None
+    return RowReader().read(line)
 
 
 def row_problems(row: TrafficRow) -> list[str]:
@@ -146,11 +216,6 @@ def row_from_record(
     id = str(record.get("id", ""))
     kept = record.get("model")
     messages = record.get("messages") or None
-    prompt = ""
-    for message in reversed(messages or ()):
-        if message.get("role") == "user" and isinstance(message.get("content"), str):
-            prompt = message["content"]
-            break
     responses = [
         Response(
             model=attempt["model"],
@@ -168,13 +233,29 @@ def row_from_record(
         for attempt in record.get("attempts", ())
         if attempt.get("verdict") not in ("failed", "skipped")
     ]
-    single = messages is not None and len(messages) == 1
     return TrafficRow(
         id=id,
-        prompt=prompt,
-        messages=None if single else messages,
+        prompt=_prompt(messages or ()),
+        messages=None if messages is None or _is_plain(messages) else messages,
         responses=responses,
     )
+
+
+def _prompt(messages: Iterable[Mapping[str, Any]]) -> str:
+    """Return the prompt of a logged chat, as live: the text of the last user message, parts joined."""
+    chat = [Message(role=m.get("role", ""), content=_content(m.get("content"))) for m in messages]
+    return Request(messages=tuple(chat)).prompt
+
+
+def _content(content: Any) -> str | list[Mapping[str, Any]] | None:
+    if isinstance(content, list):
+        return [part for part in content if isinstance(part, Mapping)]
+    return content if isinstance(content, str) else None
+
+
+def _is_plain(messages: list[Mapping[str, Any]]) -> bool:
+    """Whether the prompt says all there is; content in parts may hold more than text."""
+    return len(messages) == 1 and isinstance(messages[0].get("content"), str)
 
 
 def attempt_score(
