@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .build_cache import cache_settings, keeping
 from .build_checks import check_recorded
 from .build_clients import hedge, provider_clients
 from .build_parts import PythonParts
@@ -17,6 +18,7 @@ from .ports import Client, Scorer
 from .pricing import Price, cost_usd
 
 if TYPE_CHECKING:
+    from .cached import Keeping
     from .config import LadderConfig
     from .config.load import LadderReading
     from .engine import Cascade
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "cache_folder",
+    "cache_parts",
     "check_file",
     "default_config_path",
     "engine_from_yaml",
@@ -81,6 +84,7 @@ def engine_from_yaml(path: str | Path, kind: type[Cascade], **overrides: Any) ->
         "policy": parts.policy(),
         "gates": parts.gates(),
     }
+    private = parts.private()
     config = reading.config()
     ladder = _ladder(config)
     clients = provider_clients(config, overrides.pop("http", None), overrides.get("clock"))
@@ -89,6 +93,7 @@ def engine_from_yaml(path: str | Path, kind: type[Cascade], **overrides: Any) ->
         "scorer": options["scorer"] or _asking_scorer(config, ladder, clients),
         "on_all_rejected": config.on_all_rejected,
         "keep": config.keep,
+        "cache": cache_settings(config, private, overrides.get("clock")),
         "deadline_s": config.deadline_s,
         "grace_s": config.grace_s,
         "hedge": hedge(config.hedge),
@@ -113,6 +118,21 @@ def ladder_settings(path: str | Path) -> LadderConfig:
         LadderError: The file has mistakes; all of them are in `.problems`.
     """
     return _read(path, untrained=True).config()
+
+
+def cache_parts(path: str | Path) -> tuple[LadderConfig, Ladder, Keeping]:
+    """Return what a ladder file says, its ladder, and which answers its cache keeps.
+
+    Raises:
+        LadderError: The file has mistakes; all of them are in `.problems`.
+        ConfigError: It has no cache.
+    """
+    reading = _read(path, untrained=True)
+    private = PythonParts(reading).private()
+    config = reading.config()
+    if config.cache is None:
+        raise ConfigError(f"{path}: no `cache`; docs/cache.md says how to set one")
+    return config, _ladder(config), keeping(config, private)
 
 
 def check_file(
@@ -141,6 +161,7 @@ def check_file(
     parts.scorer()
     parts.policy()
     parts.gates()
+    parts.private()
     check_recorded(reading, on_note or (lambda note: None))
     config = reading.config()
     ladder = _ladder(config)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -157,6 +157,16 @@ class PythonParts:
                     name = gate.name or gate.python.partition(":")[2]
                     made.append(CallableGate(function=function, name=name))
         return made
+
+    def private(self) -> Callable[[Request], bool] | None:
+        """Return what `cache.private` names, or None where it names nothing."""
+        cache = self._document.data.get("cache")
+        name = cache.get("private") if isinstance(cache, Mapping) else None
+        place: KeyPath = ("cache", "private")
+        if not isinstance(name, str) or ":" not in name or self._is_settled(place):
+            return None
+        found: Callable[[Request], bool] | None = self._import(name, place)
+        return found
 
     def _make(
         self, name: str, wanted: Mapping[str, Any], place: KeyPath, methods: Sequence[str]

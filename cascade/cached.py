@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 
 from msgspec.structs import replace
 
 from .ending import Ending
+from .errors import BudgetExceeded, DeadlineExceeded, EngineClosed
 from .explain import format_usd
 from .types import Attempt, CacheEntry, CacheHit, Demand, Request, Score
 
-__all__ = ["Keeping", "served", "why_not_kept", "why_not_served"]
+__all__ = ["Keeping", "may_share", "served", "shared", "why_not_kept", "why_not_served"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +110,52 @@ def served(entry: CacheEntry, hit: CacheHit) -> Ending:
         error=None,
         cost_usd=0.0,
         saving_usd_estimate=entry.cost_usd,
+        opening={"cache": 1.0},
+        cache=hit,
+    )
+
+
+def may_share(ending: Ending) -> bool:
+    """Return whether those who asked the same meanwhile get this ending too.
+
+    What one ask came to because of its own deadline, money or end is its own affair.
+    """
+    if ending.error is not None:
+        own = (DeadlineExceeded, EngineClosed, BudgetExceeded)
+        return not isinstance(ending.error, own)
+    return ending.degraded is None
+
+
+def shared(ending: Ending, key: str, ask_id: str) -> Ending:
+    """Return the ending of an ask that waited for another one with the same request: it costs nothing."""
+    if ending.kept is None:
+        error = copy(ending.error)
+        return Ending(
+            attempts=(),
+            kept=None,
+            degraded=None,
+            error=error,
+            cost_usd=0.0,
+            saving_usd_estimate=None,
+        )
+    kept = ending.attempts[ending.kept]
+    hit = CacheHit(kind="shared", key=key, ask_id=ask_id, stored_at=None)
+    attempt = replace(
+        kept,
+        verdict="cached",
+        reason=f"the same request was in flight as ask {ask_id}",
+        cost_usd=0.0,
+        tries=(),
+        action="stop",
+        probabilities={},
+    )
+    return Ending(
+        attempts=(attempt,),
+        kept=0,
+        degraded=None,
+        error=None,
+        cost_usd=0.0,
+        saving_usd_estimate=ending.cost_usd,
         opening={"cache": 1.0},
         cache=hit,
     )

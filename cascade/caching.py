@@ -7,21 +7,23 @@ in otherwise the same request that has been verified to have the same answer.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+import anyio
 from msgspec.structs import replace
 
-from .cached import Keeping, why_not_kept, why_not_served
+from .cache.single_flight import SingleFlight
+from .cached import Keeping, may_share, shared, why_not_kept, why_not_served
 from .ending import Ending
 from .fingerprint import cache_key, cache_scope
 from .ports import Cache, Clock
 from .types import CacheEntry, CacheHit, CallContext, Demand, Request
 from .walk import Found, Missed
 
-__all__ = ["CacheSettings", "Caching", "NearMatch", "NearSearch"]
+__all__ = ["CacheSettings", "Caching", "NearMatch", "NearSearch", "expiry"]
 
 _log = logging.getLogger("cascade")
 
@@ -91,6 +93,13 @@ class CacheSettings:
     near_for_tools: bool = False
 
 
+class _OwnAffair(Exception):
+    """Carries an ending out of a flight that others must not share."""
+
+    def __init__(self, ending: Ending) -> None:
+        self.ending = ending
+
+
 class Caching:
     """Looks requests up and keeps answers. Whatever goes wrong is a miss, counted and told.
 
@@ -118,7 +127,15 @@ class Caching:
         self._scorer = scorer
         self._clock = clock
         self._near = settings.near
-        self._counts = {"exact_hits": 0, "near_hits": 0, "misses": 0, "kept": 0, "not_kept": 0}
+        self._flights = SingleFlight[tuple[Ending, str]](private=(_OwnAffair,), clock=clock)
+        self._counts = {
+            "shared": 0,
+            "exact_hits": 0,
+            "near_hits": 0,
+            "misses": 0,
+            "kept": 0,
+            "not_kept": 0,
+        }
 
     async def start(self) -> None:
         """Open the store, and take in the prompts of what it holds.
@@ -189,13 +206,53 @@ class Caching:
             scorer=self._scorer,
             ask_id=ask.id,
             stored_at=now,
-            expires_at=None if self._settings.ttl_s is None else _later(now, self._settings.ttl_s),
+            expires_at=expiry(now, self._settings.ttl_s),
             tags=demand.cache_tags,
         )
         if await self.store.put(entry):
             self._counts["kept"] += 1
             if self._near is not None and entry.text is not None:
                 self._near.add(entry.key, entry.scope, entry.text)
+
+    async def share(
+        self, ask: Asked, run: Callable[[], Awaitable[Ending]], policy: str
+    ) -> Ending | None:
+        """Return what an ask comes to, by `run` or by that of an equal ask that is in flight.
+
+        Args:
+            ask: The ask.
+            run: Brings it to its end.
+            policy: Version of the policy it runs by.
+
+        Returns:
+            Its ending, or None when its time was over while it waited for another.
+        """
+        demand = ask.demand
+        key = self.key(ask.digest, ask.context)
+        asked = (key, demand.min_confidence, demand.max_cost_usd, demand.max_total_tokens, policy)
+        flight = "|".join(map(str, asked))
+
+        async def lead() -> tuple[Ending, str]:
+            ending = await run()
+            if not may_share(ending):
+                raise _OwnAffair(ending)
+            return ending, ask.id
+
+        try:
+            if ask.context.deadline is not None and flight in self._flights:
+                left_s = ask.context.deadline - self._clock.monotonic()
+                with anyio.move_on_after(left_s):
+                    (ending, ask_id), led = await self._flights.run(flight, lead)
+                    return ending if led else self._shared(ending, key, ask_id)
+                return None
+            (ending, ask_id), led = await self._flights.run(flight, lead)
+            return ending if led else self._shared(ending, key, ask_id)
+        except _OwnAffair as own:
+            return own.ending
+
+    def _shared(self, ending: Ending, key: str, ask_id: str) -> Ending:
+        self._counts["shared"] += 1
+        return shared(ending, key, ask_id)
 
     def stats(self) -> Mapping[str, int]:
         """Return counters by name: those of the store, and hits and misses as asks see them."""
@@ -248,9 +305,16 @@ def _comparable(request: Request) -> str | None:
     return last.content if last.role == "user" and isinstance(last.content, str) else None
 
 
-def _later(now: str, seconds: float) -> str:
+def expiry(stored_at: str, ttl_s: float | None) -> str | None:
+    """Return when an entry is no longer served, UTC, ISO 8601; None: never.
+
+    >>> expiry("2026-01-31T12:00:00.000Z", 60), expiry("2026-01-31T12:00:00.000Z", None)
+    ('2026-01-31T12:01:00.000Z', None)
+    """
+    if ttl_s is None:
+        return None
     try:
-        then = datetime.fromisoformat(now) + timedelta(seconds=seconds)
+        then = datetime.fromisoformat(stored_at) + timedelta(seconds=ttl_s)
     except OverflowError:
-        return "9999-12-31T23:59:59.999Z"
+        return None
     return then.isoformat(timespec="milliseconds").replace("+00:00", "Z")

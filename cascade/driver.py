@@ -168,6 +168,17 @@ class Driver:
         for scope in self._scopes:
             scope.cancel()
 
+    def out_of_time(self, ask: Ask) -> Ending:
+        """Return the ending of an ask whose time was over before anything was done for it."""
+        return Ending(
+            attempts=(),
+            kept=None,
+            degraded=None,
+            error=_out_of_time(ask),
+            cost_usd=0.0,
+            saving_usd_estimate=None,
+        )
+
     async def run(self, steps: Generator[Effect, Outcome, Ending], ask: Ask) -> Ending:
         """Run a walk to its end: perform each effect, send back its outcome.
 

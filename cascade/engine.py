@@ -33,7 +33,7 @@ from .rules import BUILT_IN_GATES, Gate
 from .spending import Spending
 from .tenants import Rungs, TenantLimits
 from .types import CacheUse, Result
-from .walk import Keep, OnAllRejected, Plan, walk
+from .walk import Ending, Keep, OnAllRejected, Plan, walk
 
 __all__ = ["Cascade"]
 
@@ -147,7 +147,15 @@ class Cascade:
         if tenant_limits:
             client = TenantLimits(client, tenant_limits, self._clock)
         self._client = client
-        self._driver = Driver(ladder, client, scorer, self._clock, spending=spending, hedge=hedge)
+        self._driver = Driver(
+            ladder,
+            client,
+            scorer,
+            self._clock,
+            spending=spending,
+            hedge=hedge,
+            caching=self._caching,
+        )
         self._recorder = Recorder(
             ladder,
             None if scorer is None else scorer.version,
@@ -326,9 +334,7 @@ class Cascade:
         )
         self._in_flight += 1
         try:
-            ending = await self._driver.run(walk(plan, request, demand, ask.context), ask)
-            if self._caching is not None and ending.cache is None:
-                await self._caching.keep(ask, ending)
+            ending = await self._come_to_an_end(plan, ask)
             await self._recorder.record(ask, ending)
         except BaseException as exc:
             self._recorder.record_lost(ask, exc)
@@ -355,6 +361,21 @@ class Cascade:
             cache=ending.cache,
             cache_miss=ending.cache_miss,
         )
+
+    async def _come_to_an_end(self, plan: Plan, ask: Ask) -> Ending:
+        """Run the walk of an ask, or wait for that of an equal one; keep its answer if there is a cache."""
+        caching = self._caching
+
+        async def run() -> Ending:
+            ending = await self._driver.run(walk(plan, ask.request, ask.demand, ask.context), ask)
+            if caching is not None and ending.cache is None:
+                await caching.keep(ask, ending)
+            return ending
+
+        if caching is None or ask.demand.cache != "use":
+            return await run()
+        shared = await caching.share(ask, run, plan.policy.version)
+        return self._driver.out_of_time(ask) if shared is None else shared
 
     def __repr__(self) -> str:
         rungs = " → ".join(rung.model for rung in self.ladder.rungs)

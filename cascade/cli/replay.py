@@ -70,6 +70,12 @@ def replay_command(
         typer.Option(help="Replay this split. Absent: `test` if there is one, else all rows."),
     ] = None,
     prices: Annotated[Path | None, PricesOption] = None,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Run the log through a response cache, in its order.")
+    ] = False,
+    near: Annotated[
+        bool, typer.Option("--near", help="With --cache: near-duplicates are hits, too.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Replay a policy on logged traffic: quality, cost, saving, calls per rung, with intervals.
@@ -80,6 +86,8 @@ def replay_command(
     from cascade.replay.search import strongest
     from cascade.replay.summary import summarise, summarise_frontier
 
+    if near and not cache:
+        raise ConfigError("--near: only together with --cache")
     given = _read_policies(policy)
     artifact = load_scorer(scorer, names_of(models))
     if artifact is not None and given.scorer not in (None, artifact.version):
@@ -114,6 +122,9 @@ def replay_command(
     if given.whole:
         summary = _closest(points, given)
     report = _as_json(summary, read, artifact, told)
+    if cache:
+        chosen = next((p.policy for p in points if p.summary is summary), given.policies[0])
+        report |= _cached(chosen, read, near)
     report["estimate"] = None if given.whole else _estimate(logs, given.policies[0], read)
     if given.whole:
         where = {id(p): mapping for p, mapping in zip(given.policies, given.mappings, strict=True)}
@@ -264,6 +275,35 @@ def _as_json(
     }
 
 
+def _cached(policy: Policy, read: ReadLog, near: bool) -> dict[str, Any]:
+    """Return what a cache in front of the policy would have done."""
+    from scipy.stats import binomtest
+
+    from cascade.replay.cache_pass import pass_through_cache
+    from cascade.replay.walks import outcome, replay_policy
+
+    done = outcome(replay_policy(policy, read.table), read.table)
+    found = pass_through_cache(read.prompts, done, None)
+    interval = None
+    if found.hits:  # Clopper and Pearson, Biometrika 26 (1934)
+        interval = binomtest(found.false, found.hits).proportion_ci(0.95, method="exact")
+    return {
+        "cache_hits": found.hits,
+        "cache": {
+            "n": found.n,
+            "exact": found.exact,
+            "near": found.near,
+            "hit_rate": found.hit_rate,
+            "false_hits": found.false,
+            "false_hit_rate": found.false_hit_rate,
+            "false_hit_ci": None if interval is None else [float(x) for x in interval],
+            "saved_usd": found.saved_usd,
+            "quality": _number(found.quality),
+            "cost_usd": _number(found.cost_usd),
+        },
+    }
+
+
 def _estimate(logs: list[Path], policy: Policy, read: ReadLog) -> dict[str, Any] | None:
     """Return off-policy estimates where the log's decisions were left to chance; never mixed with the rest."""
     from cascade.replay.holes import estimate, steps_of
@@ -401,6 +441,8 @@ def _print(summary: Summary, points: list[Point], report: dict[str, Any], read: 
         console.print(f"gap       {gap:+.4f}  [{a:+.4f}, {b:+.4f}] against the strongest, paired")
     calls = ", ".join(f"{model} {share:.1%}" for model, share in summary.calls.items())
     console.print(f"calls     {escape(calls)}")
+    if report.get("cache"):
+        _print_cache(console, report["cache"])
     if summary.latency is not None:
         mean, median, late = summary.latency
         console.print(f"latency   mean {mean:.2f} s, median {median:.2f} s, p95 {late:.2f} s")
@@ -408,3 +450,19 @@ def _print(summary: Summary, points: list[Point], report: dict[str, Any], read: 
         console.print(
             f"pair      APGR {report['apgr']:.3f}, CPT50 {report['cpt50']}, CPT80 {report['cpt80']}"
         )
+
+
+def _print_cache(console: Console, cache: Mapping[str, Any]) -> None:
+    hits = cache["exact"] + cache["near"]
+    rate = "-" if cache["hit_rate"] is None else f"{cache['hit_rate']:.1%}"
+    line = (
+        f"cache     {hits:,} hits ({rate}: {cache['exact']:,} exact, {cache['near']:,} near), "
+        f"{format_usd(cache['saved_usd'])} saved in all"
+    )
+    if hits:
+        low, high = cache["false_hit_ci"]
+        line += (
+            f"; {cache['false_hits']:,} false ({cache['false_hit_rate']:.1%}, "
+            f"95 % {low:.1%} to {high:.1%})"
+        )
+    console.print(line)

@@ -1,0 +1,105 @@
+"""Makes the cache that a ladder file describes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .cached import Keeping
+from .caching import CacheSettings, NearSearch
+from .errors import ConfigError
+from .ports import Cache, Clock
+from .types import Request
+
+if TYPE_CHECKING:
+    from .config import LadderConfig
+
+__all__ = ["STALE_S", "cache_settings", "keeping", "open_store"]
+
+STALE_S = 60.0
+"""Seconds that memory in front of a store serves what others may have removed from it."""
+
+
+def cache_settings(
+    config: LadderConfig,
+    private: Callable[[Request], bool] | None = None,
+    clock: Clock | None = None,
+) -> CacheSettings | None:
+    """Return what the cache of a ladder file is made of, or None when it has none.
+
+    Args:
+        config: What the file says.
+        private: What its `private` names.
+        clock: Time source; None: the machine's.
+
+    Raises:
+        ConfigError: A near-duplicate scorer cannot be loaded.
+    """
+    wanted = config.cache
+    if wanted is None:
+        return None
+    near = None if wanted.near is None else _near(wanted.near)
+    return CacheSettings(
+        store=_store(wanted, clock),
+        keeping=keeping(config, private),
+        ttl_s=wanted.ttl_s,
+        near=near,
+        near_for_tools=wanted.near is not None and wanted.near.tools,
+    )
+
+
+def keeping(config: LadderConfig, private: Callable[[Request], bool] | None) -> Keeping:
+    """Return which answers a ladder file's cache keeps."""
+    wanted = config.cache
+    if wanted is None:
+        return Keeping()
+    return Keeping(
+        min_confidence=wanted.min_confidence,
+        max_temperature=wanted.max_temperature,
+        tool_calls=wanted.tool_calls,
+        private=private,
+    )
+
+
+def open_store(config: LadderConfig, clock: Clock | None = None) -> Cache:
+    """Return the store that a ladder file's cache is kept in, without the memory in front of it.
+
+    Raises:
+        ConfigError: It has no cache, or one that each process has for itself.
+    """
+    from .config import DiskCache, RedisCache
+
+    wanted = config.cache
+    if wanted is None:
+        raise ConfigError("the ladder file has no `cache`; docs/cache.md says how to set one")
+    if not isinstance(wanted, DiskCache | RedisCache):
+        raise ConfigError(
+            "cache: kind memory is inside each process and cannot be looked into; "
+            "allowed: disk or redis"
+        )
+    return _lasting_store(wanted, clock)
+
+
+def _store(wanted: Any, clock: Clock | None) -> Cache:
+    from .cache import MemoryCache, TieredCache
+    from .config import MemoryCache as MemoryConfig
+
+    if isinstance(wanted, MemoryConfig):
+        return MemoryCache(max_mb=wanted.max_mb, clock=clock)
+    below = _lasting_store(wanted, clock)
+    if not wanted.memory_mb:
+        return below
+    return TieredCache(MemoryCache(max_mb=wanted.memory_mb, keep_s=STALE_S, clock=clock), below)
+
+
+def _lasting_store(wanted: Any, clock: Clock | None) -> Cache:
+    from .cache import DiskCache, RedisCache
+    from .config import DiskCache as DiskConfig
+
+    if isinstance(wanted, DiskConfig):
+        return DiskCache(wanted.path, max_mb=wanted.max_mb, clock=clock)
+    return RedisCache(wanted.url, prefix=wanted.prefix, clock=clock)
+
+
+def _near(wanted: Any) -> NearSearch:
+    raise NotImplementedError

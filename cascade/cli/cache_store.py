@@ -1,0 +1,223 @@
+"""`cascade cache ls|show|rm|stats|warm`: looks into the store of a ladder's cache, and changes it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cascade.errors import ConfigError, LogError
+from cascade.explain import format_usd
+from cascade.ports import Cache
+from cascade.types import CacheEntry
+
+__all__ = ["ls_command", "rm_command", "show_command", "stats_command", "warm_command"]
+
+_Config = Annotated[
+    Path | None,
+    typer.Option(
+        "-c", "--config", help="Ladder file. Default: $CASCADE_CONFIG, or ./cascade.yaml."
+    ),
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
+
+
+def ls_command(
+    config: _Config = None,
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="Newest entries shown.")] = 20,
+    tenant: Annotated[str | None, typer.Option(help="Only of this tenant.")] = None,
+    json: _Json = False,
+) -> None:
+    """List the newest entries of a cache.
+
+    Example: cascade cache ls -c ladder.yaml -n 5
+    """
+
+    async def run() -> list[CacheEntry]:
+        async with _opened(config) as store:
+            found = [e async for e in store.entries() if tenant is None or e.tenant == tenant]
+        return sorted(found, key=lambda entry: entry.stored_at)[-limit:]
+
+    entries = anyio.run(run)
+    if json:
+        for entry in entries:
+            print(msgspec.json.encode(entry).decode())
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("key", "stored", "tenant", "model", "sure", "cost", "prompt"):
+        table.add_column(name, justify="right" if name in ("sure", "cost") else "left")
+    for entry in entries:
+        sure = "-" if entry.confidence is None else f"{entry.confidence:.2f}"
+        prompt = " ".join((entry.text or "-").split())[:60]
+        table.add_row(
+            entry.key[:12],
+            entry.stored_at[5:19].replace("T", " "),
+            entry.tenant or "-",
+            entry.model,
+            sure,
+            format_usd(entry.cost_usd),
+            prompt,
+        )
+    Console(width=None if Console().is_terminal else 200).print(table)
+
+
+def show_command(
+    key: Annotated[str, typer.Argument(help="Key of the entry, or the beginning of one.")],
+    config: _Config = None,
+) -> None:
+    """Print one entry whole.
+
+    Example: cascade cache show 3f2a -c ladder.yaml
+    """
+
+    async def run() -> list[CacheEntry]:
+        async with _opened(config) as store:
+            exact = await store.get(key)
+            if exact is not None:
+                return [exact]
+            return [entry async for entry in store.entries() if entry.key.startswith(key)]
+
+    found = anyio.run(run)
+    if len(found) != 1:
+        what = "no entry" if not found else f"{len(found)} entries"
+        raise LogError(f"{what} with a key that begins with {key!r:.40}")
+    print(msgspec.json.format(msgspec.json.encode(found[0]), indent=2).decode())
+
+
+def rm_command(
+    keys: Annotated[
+        list[str] | None, typer.Argument(help="Keys of entries.", metavar="[KEY]...")
+    ] = None,
+    tag: Annotated[str | None, typer.Option(help="Those with this tag.")] = None,
+    model: Annotated[str | None, typer.Option(help="Those this model answered.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Those of this tenant.")] = None,
+    older_than_s: Annotated[
+        float | None, typer.Option(min=0, help="Those stored longer ago, seconds.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    config: _Config = None,
+) -> None:
+    """Remove entries: by key, or all that fit every option given.
+
+    Running engines serve what they hold in memory for a minute longer at most.
+
+    Example: cascade cache rm --tag prices --older-than-s 3600 -c ladder.yaml
+    """
+    options = (tag, model, tenant, older_than_s)
+    if not keys and not everything and all(option is None for option in options):
+        raise ConfigError("nothing to remove is named; give keys, --tag, --model, … or --all")
+
+    def fits(entry: CacheEntry, now: datetime) -> bool:
+        stored_at = datetime.fromisoformat(entry.stored_at)
+        return (
+            (not keys or entry.key in keys)
+            and (tag is None or tag in entry.tags)
+            and (model is None or entry.model == model)
+            and (tenant is None or entry.tenant == tenant)
+            and (older_than_s is None or now - stored_at > timedelta(seconds=older_than_s))
+        )
+
+    async def run() -> int:
+        from cascade.clock import SystemClock
+
+        now = datetime.fromisoformat(SystemClock().now_iso())
+        async with _opened(config) as store:
+            found = [entry.key async for entry in store.entries() if fits(entry, now)]
+            return await store.remove(found)
+
+    print(f"{anyio.run(run):,} entries removed")
+
+
+def stats_command(config: _Config = None, json: _Json = False) -> None:
+    """Say how much a cache holds: entries, bytes, by model and by tenant.
+
+    Example: cascade cache stats -c ladder.yaml
+    """
+
+    async def run() -> tuple[dict[str, int], Counter[str], Counter[str]]:
+        models, tenants = Counter[str](), Counter[str]()
+        async with _opened(config) as store:
+            async for entry in store.entries():
+                models[entry.model] += 1
+                tenants[entry.tenant or "-"] += 1
+            return dict(store.stats()), models, tenants
+
+    stats, models, tenants = anyio.run(run)
+    told = {"store": stats, "models": dict(models), "tenants": dict(tenants)}
+    if json:
+        print(msgspec.json.format(msgspec.json.encode(told), indent=2).decode())
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("what")
+    table.add_column("number", justify="right")
+    for part, numbers in told.items():
+        for name, number in numbers.items():
+            table.add_row(name if part == "store" else f"{part[:-1]} {name}", f"{number:,}")
+    Console().print(table)
+
+
+def warm_command(
+    log: Annotated[Path, typer.Argument(help="Decision log with text: a folder or a segment.")],
+    config: _Config = None,
+) -> None:
+    """Fill a cache with the answers of a decision log.
+
+    Taken are answers that this very ladder accepted and that its rules allow to keep.
+
+    Example: cascade cache warm logs/ -c ladder.yaml
+    """
+    from cascade import build
+    from cascade.build_cache import open_store
+    from cascade.caching import expiry
+    from cascade.clock import SystemClock
+    from cascade.log_reader import LogReader
+    from cascade.warming import Warming
+
+    from .losses import mention_losses
+
+    file = config or build.default_config_path()
+    settings, ladder, keeping = build.cache_parts(file)
+    assert settings.cache is not None
+    ttl_s = settings.cache.ttl_s
+    warming = Warming(
+        ladder=ladder.version,
+        keeping=keeping,
+        now=SystemClock().now_iso(),
+        expires_at=lambda stored_at: expiry(stored_at, ttl_s),
+    )
+    reader = LogReader(path=log)
+
+    async def run() -> int:
+        store = open_store(settings)
+        store.start()
+        try:
+            return sum([await store.put(entry) for entry in warming.entries(reader)])
+        finally:
+            await store.aclose()
+
+    print(f"{anyio.run(run):,} answers kept")
+    for why, count in warming.left_out.most_common():
+        print(f"{count:,} records left out: {why}")
+    mention_losses([reader])
+
+
+@asynccontextmanager
+async def _opened(config: Path | None) -> AsyncIterator[Cache]:
+    from cascade import build
+    from cascade.build_cache import open_store
+
+    store = open_store(build.ladder_settings(config or build.default_config_path()))
+    store.start()
+    try:
+        yield store
+    finally:
+        await store.aclose()
