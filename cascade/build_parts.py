@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .config.load import LadderReading
     from .config.yaml_source import KeyPath
 
-__all__ = ["SCORER_GROUP", "PythonParts"]
+__all__ = ["SCORER_GROUP", "PythonParts", "same_claim"]
 
 SCORER_GROUP = "cascade.scorers"
 """Entry-point group of the scorers that installed packages offer."""
@@ -131,7 +131,7 @@ class PythonParts:
         except ValueError as exc:
             self._report_policy(str(kind), str(exc))
             return None
-        return replace(policy, same=_same_claim) if isinstance(policy, Agreement) else policy
+        return replace(policy, same=same_claim) if isinstance(policy, Agreement) else policy
 
     def _report_policy(self, kind: str, message: str) -> None:
         """Report a policy whose parts do not fit, at the key that is most likely wrong."""
@@ -228,7 +228,7 @@ class PythonParts:
             self._document.report(place, message, allowed)
 
 
-def _same_claim(request: Request | None, first: Answer, second: Answer) -> bool | None:
+def same_claim(request: Request | None, first: Answer, second: Answer) -> bool | None:
     """Compare what two answers claim, as the trained scorer and replay do."""
     from scorers.claims import find_claim, same_claim
     from scorers.features import read_prompt

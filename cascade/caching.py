@@ -10,22 +10,27 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from random import Random
 from typing import Protocol
 
 import anyio
 from msgspec.structs import replace
 
+from .cache.audit import Audit
 from .cache.single_flight import SingleFlight
 from .cached import Keeping, may_share, shared, why_not_kept, why_not_served
 from .ending import Ending
 from .fingerprint import cache_key, cache_scope
 from .ports import Cache, Clock
-from .types import CacheEntry, CacheHit, CallContext, Demand, Request
+from .types import Answer, CacheEntry, CacheHit, CallContext, Demand, Request
 from .walk import Found, Missed
 
 __all__ = ["CacheSettings", "Caching", "NearMatch", "NearSearch", "expiry"]
 
 _log = logging.getLogger("cascade")
+
+
+SameAnswer = Callable[[Request | None, Answer, Answer], bool | None]
 
 
 class NearMatch(Protocol):
@@ -63,6 +68,9 @@ class NearSearch(Protocol):
     def discard(self, key: str) -> None:
         """Forget the prompt of an entry."""
 
+    def raise_threshold(self, p_same: float) -> None:
+        """Serve nothing less sure than this from now on; a lower one than the present changes nothing."""
+
 
 class Asked(Protocol):
     """What is looked at of an ask; see `driver.Ask`."""
@@ -84,6 +92,10 @@ class CacheSettings:
         ttl_s: Seconds an answer is kept; None: for good.
         near: Finds near-duplicates; None: only the same request is a hit.
         near_for_tools: Whether near-duplicates are looked for among requests with tools.
+        audit_share: Share of near hits, in [0, 1], that are asked of the ladder all the same.
+        false_hits: Share of near hits that may be false before the threshold rises.
+        same_answer: Says whether two answers to a request are the same, None where it cannot tell;
+            None: audits compare the texts.
     """
 
     store: Cache
@@ -91,6 +103,9 @@ class CacheSettings:
     ttl_s: float | None = 86_400.0
     near: NearSearch | None = None
     near_for_tools: bool = False
+    audit_share: float = 0.02
+    false_hits: float = 0.01
+    same_answer: SameAnswer | None = None
 
 
 class _OwnAffair(Exception):
@@ -109,6 +124,7 @@ class Caching:
         policy: Version of the policy, for provenance.
         scorer: Version of the scorer, or None.
         clock: Time source.
+        rng: Draws the near hits that are audited.
     """
 
     def __init__(
@@ -119,6 +135,7 @@ class Caching:
         policy: str,
         scorer: str | None,
         clock: Clock,
+        rng: Random | None = None,
     ) -> None:
         self.store = settings.store
         self._settings = settings
@@ -127,6 +144,9 @@ class Caching:
         self._scorer = scorer
         self._clock = clock
         self._near = settings.near
+        self._audit = Audit(settings.false_hits)
+        self._audited: dict[str, tuple[CacheEntry, float]] = {}
+        self._rng = rng or Random()  # noqa: S311 - draws which hits are audited
         self._flights = SingleFlight[tuple[Ending, str]](private=(_OwnAffair,), clock=clock)
         self._counts = {
             "shared": 0,
@@ -176,14 +196,18 @@ class Caching:
             reason = f"there is an answer, but {why}"
         near = await self._find_near(ask.request, context, demand, now)
         if isinstance(near, Found):
-            self._counts["near_hits"] += 1
-            return near
+            if self._rng.random() >= self._settings.audit_share:
+                self._counts["near_hits"] += 1
+                return near
+            self._audited[ask.id] = (near.entry, near.hit.p_same or 0.0)
+            near = "a near-duplicate was found, and is compared with the ladder's own answer"
         self._counts["misses"] += 1
         return Missed(reason=reason if near is None else f"{reason}; {near}")
 
     async def keep(self, ask: Asked, ending: Ending) -> None:
         """Keep the answer of an ask, if it may be kept."""
         request, context, demand = ask.request, ask.context, ask.demand
+        self._compare(ask, ending)
         if why_not_kept(ending, request, demand, self._settings.keeping) is not None:
             self._counts["not_kept"] += 1
             return
@@ -213,6 +237,30 @@ class Caching:
             self._counts["kept"] += 1
             if self._near is not None and entry.text is not None:
                 self._near.add(entry.key, entry.scope, entry.text)
+
+    def _compare(self, ask: Asked, ending: Ending) -> None:
+        """Compare the ladder's own answer with the near hit that was held back for it."""
+        audited = self._audited.pop(ask.id, None)
+        kept = None if ending.kept is None else ending.attempts[ending.kept].answer
+        if audited is None or kept is None or ending.degraded is not None:
+            return
+        entry, p_same = audited
+        told = self._settings.same_answer
+        same: bool | None = _same_text(entry.answer, kept)
+        if not same and told is not None:
+            same = told(ask.request, entry.answer, kept)
+        if same is None:  # open answers: nobody can tell
+            self._counts["not_comparable"] += 1
+            return
+        threshold = self._audit.note(p_same, same)
+        if threshold is not None and self._near is not None:
+            self._near.raise_threshold(threshold)
+            _log.warning(
+                "near-duplicate cache: more than %.3g of its hits are false; "
+                "from now on P(same answer) must be above %.4f",
+                self._settings.false_hits,
+                threshold,
+            )
 
     async def share(
         self, ask: Asked, run: Callable[[], Awaitable[Ending]], policy: str
@@ -256,7 +304,8 @@ class Caching:
 
     def stats(self) -> Mapping[str, int]:
         """Return counters by name: those of the store, and hits and misses as asks see them."""
-        return {**self.store.stats(), **self._counts}
+        audits = {"audits": self._audit.total, "audits_false": self._audit.total_false}
+        return {**self.store.stats(), **self._counts, **audits}
 
     async def _find_near(
         self, request: Request, context: CallContext, demand: Demand, now: str
@@ -303,6 +352,11 @@ def _comparable(request: Request) -> str | None:
     """Return the text of the last message, if it is the user's and nothing but text."""
     last = request.messages[-1]
     return last.content if last.role == "user" and isinstance(last.content, str) else None
+
+
+def _same_text(first: Answer, second: Answer) -> bool:
+    texts = [" ".join((answer.text or "").casefold().split()) for answer in (first, second)]
+    return texts[0] == texts[1]
 
 
 def expiry(stored_at: str, ttl_s: float | None) -> str | None:

@@ -15,7 +15,7 @@ import anyio
 
 from .budget import cost_of_failure
 from .caching import Caching
-from .ending import with_unneeded
+from .ending import ended_by, with_unneeded
 from .errors import (
     CascadeError,
     DeadlineExceeded,
@@ -170,14 +170,7 @@ class Driver:
 
     def out_of_time(self, ask: Ask) -> Ending:
         """Return the ending of an ask whose time was over before anything was done for it."""
-        return Ending(
-            attempts=(),
-            kept=None,
-            degraded=None,
-            error=_out_of_time(ask),
-            cost_usd=0.0,
-            saving_usd_estimate=None,
-        )
+        return ended_by(_out_of_time(ask))
 
     async def run(self, steps: Generator[Effect, Outcome, Ending], ask: Ask) -> Ending:
         """Run a walk to its end: perform each effect, send back its outcome.
@@ -314,7 +307,7 @@ class Driver:
         held = await spending.hold(rung, call, ask.attempts)
         if not isinstance(held, Held):
             error, when_spent = held
-            return Failed(error=error, latency_s=0.0, cost_usd=0.0, final=when_spent == "refuse")
+            return Failed(error=error, latency_s=0.0, cost_usd=0.0, final=when_spent != "cheaper")
         try:
             outcome = await self._complete(ask, rung, call)
         except BaseException:  # cancelled: nobody knows what it has cost

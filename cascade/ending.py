@@ -22,7 +22,7 @@ from .policy import Decision
 from .pricing import add_costs, cost_usd
 from .types import Answer, Attempt, CacheHit, Demand
 
-__all__ = ["Ending", "Keep", "OnAllRejected", "best_of", "end_walk", "with_unneeded"]
+__all__ = ["Ending", "Keep", "OnAllRejected", "best_of", "end_walk", "ended_by", "with_unneeded"]
 
 OnAllRejected = Literal["return", "raise"]
 Keep = Literal["surest", "last"]
@@ -79,6 +79,13 @@ def best_of(
         return (-1.0 if confidence is None else confidence, i)
 
     return max(candidates, key=key)
+
+
+def ended_by(error: RunError) -> Ending:
+    """Return the ending of an ask for which nothing was done: it raises `error`, and cost nothing."""
+    return Ending(
+        attempts=(), kept=None, degraded=None, error=error, cost_usd=0.0, saving_usd_estimate=None
+    )
 
 
 def with_unneeded(ending: Ending, attempts: Sequence[Attempt]) -> Ending:

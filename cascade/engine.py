@@ -20,6 +20,7 @@ import anyio.to_thread
 from .caching import CacheSettings, Caching
 from .clock import SystemClock
 from .driver import Ask, Driver
+from .ending import Ending, ended_by
 from .errors import ConfigError, EngineClosed, LadderError, Problem
 from .fingerprint import request_digest
 from .intake import Prompt, check_labels, make_context, make_demand, make_request
@@ -33,7 +34,7 @@ from .rules import BUILT_IN_GATES, Gate
 from .spending import Spending
 from .tenants import Rungs, TenantLimits
 from .types import CacheUse, Result
-from .walk import Ending, Keep, OnAllRejected, Plan, walk
+from .walk import Keep, OnAllRejected, Plan, walk
 
 __all__ = ["Cascade"]
 
@@ -365,6 +366,10 @@ class Cascade:
     async def _come_to_an_end(self, plan: Plan, ask: Ask) -> Ending:
         """Run the walk of an ask, or wait for that of an equal one; keep its answer if there is a cache."""
         caching = self._caching
+        if self._spending is not None:
+            refusal = await self._spending.refusal(ask.context.tenant)
+            if refusal is not None:
+                return ended_by(refusal)
 
         async def run() -> Ending:
             ending = await self._driver.run(walk(plan, ask.request, ask.demand, ask.context), ask)

@@ -19,8 +19,9 @@ from .types import Attempt, ModelCall, Usage
 
 __all__ = ["Account", "Held", "Spending", "WhenSpent"]
 
-WhenSpent = Literal["refuse", "cheaper"]
-"""What becomes of an ask whose next call no budget allows: it ends, or rungs that still fit are asked."""
+WhenSpent = Literal["cached", "cheaper", "refuse"]
+"""What becomes of an ask whose next call no budget allows: it ends, rungs that still fit are asked, or
+it is not even looked up in the cache once the budget is spent."""
 
 EVERY_OTHER = "*"
 """Name of what holds for each tenant that is not named."""
@@ -43,7 +44,7 @@ class Account:
     """
 
     budgets: Sequence[Budget] = ()
-    when_spent: WhenSpent = "refuse"
+    when_spent: WhenSpent = "cached"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,8 @@ class Spending:
         self._immediate: bool = getattr(ledger, "is_immediate", False)
         self._of_ladder = ladder_account
         self._tenants = tenants
+        accounts = (ladder_account, *tenants.values())
+        self._refuses = any(account.when_spent == "refuse" for account in accounts)
         self._completions = [FIRST_COMPLETION_TOKENS] * len(ladder.rungs)
 
     @property
@@ -109,6 +112,19 @@ class Spending:
             return
         given = "none" if tenant is None else repr(tenant)[:60]
         raise RequestError(f"tenant: {given} given; allowed: a tenant that the ladder file names")
+
+    async def refusal(self, tenant: str | None) -> BudgetExceeded | None:
+        """Return why an ask must not even be looked up in the cache, or None when it may be."""
+        if not self._refuses:
+            return None
+        for name, account in self._accounts(tenant):
+            if account.when_spent != "refuse":
+                continue
+            for left in await self._ledger.left(name, account.budgets) or ():
+                if left.usd_left == 0.0 or left.tokens_left == 0:
+                    message = f"{_whose(name)}: the budget of {left.budget} is spent"
+                    return BudgetExceeded(message, retry_after_s=left.ends_in_s)
+        return None
 
     async def hold(
         self, rung: int, call: ModelCall, attempts: Sequence[Attempt]
@@ -183,6 +199,9 @@ class Spending:
 
 
 def _exceeded(account: str, refusal: Refusal) -> BudgetExceeded:
+    return BudgetExceeded(f"{_whose(account)}: {refusal}", retry_after_s=refusal.retry_after_s)
+
+
+def _whose(account: str) -> str:
     kind, _, name = account.partition(":")
-    whose = "the ladder" if kind == "ladder" else f"tenant {name!r}" if name else "no tenant"
-    return BudgetExceeded(f"{whose}: {refusal}", retry_after_s=refusal.retry_after_s)
+    return "the ladder" if kind == "ladder" else f"tenant {name!r}" if name else "no tenant"

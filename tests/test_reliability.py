@@ -201,6 +201,31 @@ async def test_a_spent_budget_leaves_what_still_fits(write: Any) -> None:
     assert isinstance(result.attempts[0].error, BudgetExceeded)
 
 
+@pytest.mark.parametrize(("when_spent", "text"), [("cached", "lead"), ("refuse", None)])
+async def test_a_spent_budget_serves_what_is_cached_or_nothing(
+    write: Any, when_spent: str, text: str | None
+) -> None:
+    """An answer from the cache costs nothing; `refuse` means refuse."""
+    sink = ListSink()
+    engine = write(
+        {"up": "ok"},
+        ["model: m, provider: up, max_tokens: 2, price: {input: 1, output: 1}"],
+        f"budgets: [{{tokens: 9, per: month}}]\nledger: {{kind: memory}}\ncache: {{kind: memory}}\n"
+        f"when_spent: {when_spent}",
+        sink=sink,
+    )
+    async with engine:
+        await engine.ask("Which?")
+        with pytest.raises(BudgetExceeded):
+            await engine.ask("Another?")
+        if text is None:
+            with pytest.raises(BudgetExceeded, match=r"the budget of 9 tokens a month is spent"):
+                await engine.ask("Which?")
+        else:
+            assert (await engine.ask("Which?")).text == text
+    assert len(sink.records) == 3
+
+
 async def test_a_thousand_asks_at_once_overspend_by_one_call_each_at_most(write: Any) -> None:
     """What is held counts: of many asks at once only those that fit are made."""
     engine = write(

@@ -153,7 +153,7 @@ class LadderConfig(Table):
     )
     budgets: Budgets = Field(default=(), description="What the whole ladder may spend.")
     when_spent: WhenSpent = Field(
-        default="refuse", description="What then happens, as under `tenants`."
+        default="cached", description="What then happens, as under `tenants`."
     )
     ledger: LedgerConfig = Field(
         default=SqliteLedger(), description="Where it is kept what was spent of `budgets`."

@@ -21,7 +21,7 @@ __all__ = [
     "WhenSpent",
 ]
 
-WhenSpent = Literal["refuse", "cheaper"]
+WhenSpent = Literal["cached", "cheaper", "refuse"]
 
 
 class BudgetConfig(Table):
@@ -45,9 +45,10 @@ class TenantConfig(Table):
     )
     budgets: Budgets = Field(default=(), description="What it may spend.")
     when_spent: WhenSpent = Field(
-        default="refuse",
-        description="`refuse`: the ask ends with `BudgetExceeded`. `cheaper`: rungs whose call still "
-        "fits into what is left, and those that cost nothing, are asked.",
+        default="cached",
+        description="`cached`: what the cache holds is served, any other ask ends with "
+        "`BudgetExceeded`. `cheaper`: rungs whose call still fits into what is left, and those that "
+        "cost nothing, are asked too. `refuse`: not even the cache is asked.",
     )
 
 
