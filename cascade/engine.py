@@ -227,6 +227,14 @@ class Cascade:
             if self._sink is not None:
                 await anyio.to_thread.run_sync(self._sink.close)
 
+    def cache_stats(self) -> Mapping[str, int]:
+        """Return the cache's counters since the engine was made, by name; empty without a cache.
+
+        `exact_hits`, `near_hits`, `shared` (waited for an equal ask), `misses`, `kept`, `not_kept`,
+        `audits` and `audits_false` (near hits that were compared), and those of the store.
+        """
+        return {} if self._caching is None else self._caching.stats()
+
     async def _wait_for_asks(self, most_s: float) -> None:
         with anyio.move_on_after(most_s):
             while self._in_flight:  # noqa: ASYNC110 - an event would cost every ask

@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from cascade.errors import AllRungsFailed, CascadeError, ConfigError
 
-from . import ask, check, demo, log, replay, report, train, tune
+from . import ask, cache, check, demo, log, replay, report, train, tune
 
 __all__ = ["app", "main"]
 
@@ -36,6 +36,7 @@ app.command("tune")(tune.tune_command)
 app.command("replay")(replay.replay_command)
 app.command("report")(report.report_command)
 app.add_typer(log.app, name="log")
+app.add_typer(cache.app, name="cache")
 
 
 @app.callback(invoke_without_command=True)

@@ -134,11 +134,14 @@ def rm_command(
             found = [entry.key async for entry in store.entries() if fits(entry, now)]
             return await store.remove(found)
 
-    print(f"{anyio.run(run):,} entries removed")
+    count = anyio.run(run)
+    print(f"{count:,} {'entry' if count == 1 else 'entries'} removed")
 
 
 def stats_command(config: _Config = None, json: _Json = False) -> None:
-    """Say how much a cache holds: entries, bytes, by model and by tenant.
+    """Say how much a cache holds: entries, bytes, entries by model and by tenant.
+
+    Hits and misses are counted by each engine (`Cascade.cache_stats`) and in the decision log.
 
     Example: cascade cache stats -c ladder.yaml
     """
@@ -149,7 +152,8 @@ def stats_command(config: _Config = None, json: _Json = False) -> None:
             async for entry in store.entries():
                 models[entry.model] += 1
                 tenants[entry.tenant or "-"] += 1
-            return dict(store.stats()), models, tenants
+            held = {name: store.stats()[name] for name in ("entries", "bytes")}
+            return held, models, tenants
 
     stats, models, tenants = anyio.run(run)
     told = {"store": stats, "models": dict(models), "tenants": dict(tenants)}
@@ -204,9 +208,9 @@ def warm_command(
         finally:
             await store.aclose()
 
-    print(f"{anyio.run(run):,} answers kept")
+    print(f"answers kept: {anyio.run(run):,}")
     for why, count in warming.left_out.most_common():
-        print(f"{count:,} records left out: {why}")
+        print(f"records left out: {count:,}, {why}")
     mention_losses([reader])
 
 
