@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from .corpus import Corpus
 from .folds import fold_ids, prompt_groups
 from .heads import GROUPS, MAX_ROWS, Blocks, HeadSet, fit_heads
+from .heads import _fit_pool as fit_pool
 from .stack import Stack, fit_stack
 
 __all__ = [
@@ -101,6 +103,7 @@ def out_of_fold(
     text: bool = True,
     told: Callable[[], None] | None = None,
     corpus: Corpus | None = None,
+    serves: Sequence[np.ndarray | None] | None = None,
 ) -> list[np.ndarray]:
     """Return per question the log odds of each row's groups by heads that have not seen the row.
 
@@ -113,21 +116,25 @@ def out_of_fold(
         text: Whether there are text heads.
         told: Called after each question of each fold.
         corpus: Holds the rows' texts, counted; None to read them.
+        serves: Per question the rows it can be fitted on, shape (n,), bool, or None for all of them;
+            all rows are scored.
 
     Returns:
         One array a question, shape (n, len(GROUPS)).
     """
     out = [np.zeros((len(rows), len(GROUPS))) for _ in questions]
+    masks = [None] * len(questions) if serves is None else serves
     for k in range(int(folds.max()) + 1):
         fitted_on, held = np.flatnonzero(folds != k), np.flatnonzero(folds == k)
-        shared: dict[Any, Any] = {}
+        shared: dict[bytes, dict[Any, Any]] = {}
         matrices: dict[Any, Any] = {}
-        for i, (answered, target) in enumerate(questions):
-            heads = fit_heads(
+        for i, (question, mask) in enumerate(zip(questions, masks, strict=True)):
+            heads = _fit_heads(
                 b,
-                rows[fitted_on],
-                answered,
-                target,
+                rows,
+                fitted_on,
+                question,
+                mask,
                 seed=seed,
                 text=text,
                 shared=shared,
@@ -149,6 +156,7 @@ def fit_judges(
     folds: np.ndarray | None = None,
     progress: Callable[[float], None] | None = None,
     corpus: Corpus | None = None,
+    serves: Sequence[np.ndarray] | None = None,
 ) -> list[Judge]:
     """Fit several questions: heads on all rows, stack and calibration on out-of-fold scores.
 
@@ -166,6 +174,8 @@ def fit_judges(
         folds: Fold number of each row, shape (n,); None: `fold_count` of them by prompt.
         progress: Told the share of the work done, in [0, 1].
         corpus: Holds the rows' texts, counted, for other fits on them too; None to read them.
+        serves: Per question the rows with what it needs, shape (n,), bool; None: all of them. It is
+            fitted on these, and ``oof`` scores all.
     """
     if len(rows) > MAX_ROWS:
         drawn = np.sort(np.random.default_rng(seed).permutation(len(rows))[:MAX_ROWS])
@@ -177,6 +187,9 @@ def fit_judges(
         used_folds = fold_ids(groups, fold_count(len(rows)), seed)
     else:
         used_folds = folds[drawn]
+    masks: list[np.ndarray | None] = [None] * len(questions)
+    if serves is not None:  # all rows, and no mask, must give the same bytes
+        masks = [None if mask[drawn].all() else mask[drawn] for mask in serves]
     steps = itertools.count(1)
     total = (int(used_folds.max()) + 2) * len(questions)
 
@@ -185,16 +198,38 @@ def fit_judges(
             progress(next(steps) / total)
 
     scores = out_of_fold(
-        b, used, questions, used_folds, seed=seed, text=text, told=told, corpus=corpus
+        b,
+        used,
+        questions,
+        used_folds,
+        seed=seed,
+        text=text,
+        told=told,
+        corpus=corpus,
+        serves=masks,
     )
     others = np.setdiff1d(np.arange(len(rows)), drawn, assume_unique=True)
-    shared: dict[Any, Any] = {}
+    every = np.arange(len(used))
+    shared: dict[bytes, dict[Any, Any]] = {}
     matrices: dict[tuple[int, ...], dict[Any, Any]] = {}
     judges = []
-    for (answered, target), z in zip(questions, scores, strict=True):
-        stack, known = fit_stack(z, b.score[used, target], GROUPS, used_folds)
-        heads = fit_heads(
-            b, used, answered, target, seed=seed, text=text, shared=shared, corpus=corpus
+    for (answered, target), mask, z in zip(questions, masks, scores, strict=True):
+        y = b.score[used, target]
+        if mask is None:
+            stack, known = fit_stack(z, y, GROUPS, used_folds)
+        else:
+            stack, _ = fit_stack(z[mask], y[mask], GROUPS, used_folds[mask])
+            known = stack(z)
+        heads = _fit_heads(
+            b,
+            used,
+            every,
+            (answered, target),
+            mask,
+            seed=seed,
+            text=text,
+            shared=shared,
+            corpus=corpus,
         )
         judge = Judge(heads=heads, stack=stack, oof=known)
         if len(others):
@@ -206,6 +241,62 @@ def fit_judges(
         judges.append(judge)
         told()
     return judges
+
+
+def _fit_heads(
+    b: Blocks,
+    rows: np.ndarray,
+    some: np.ndarray,
+    question: Question,
+    mask: np.ndarray | None,
+    *,
+    seed: int,
+    text: bool,
+    shared: dict[bytes, dict[Any, Any]],
+    corpus: Corpus | None,
+) -> HeadSet:
+    """Fit a question's heads on some of the rows; the pooled ones on every labelled answer among them.
+
+    Args:
+        b: The blocks.
+        rows: Row numbers. Shape (n,).
+        some: Places in ``rows``. Shape (k,).
+        question: What is asked.
+        mask: Which of ``rows`` the question can be fitted on; None for all.
+        seed: Of every sample.
+        text: Whether there are text heads.
+        shared: Keeps what other questions fitted on the same rows share.
+        corpus: Holds the rows' texts, counted; None to read them.
+    """
+    answered, target = question
+    own = some if mask is None else some[mask[some]]
+    kept = shared.setdefault(own.tobytes(), {})
+    if mask is None:
+        return fit_heads(
+            b, rows[own], answered, target, seed=seed, text=text, shared=kept, corpus=corpus
+        )
+    with warnings.catch_warnings():
+        # Another model may have no label at all on these rows: its mean, which is replaced below.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        heads = fit_heads(
+            b,
+            rows[own],
+            answered,
+            target,
+            seed=seed,
+            pool=False,
+            text=text,
+            shared=kept,
+            corpus=corpus,
+        )
+        strength = np.nanmean(b.score[rows[some]], axis=0)
+    heads = replace(heads, strength=np.nan_to_num(strength))
+    if len(answered) != 1 or not b.has_text(answered[0]) or b.score.shape[1] <= 2:
+        return heads
+    # A forecast needs the answer that it is made from: only the question's own rows have it.
+    pool = rows[some] if answered[0] == target else rows[own]
+    pooled, signal = fit_pool(b, pool, answered[0], target, heads.strength, seed=seed, boost=True)
+    return replace(heads, pooled=tuple(pooled), signal=signal)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,10 +25,10 @@ from .evaluate import hull_value
 from .folds import fold_ids, prompt_groups
 from .heads import Blocks, texts_of
 from .judges import FEW_ROWS, FOLDS, FOLDS_FEW, Judge, Question, fit_judges, gain_trust
-from .states import StateInputs, StateModel, fit_states, standing
+from .labelled import Labels, Used
+from .states import StateInputs, StateModel, fit_states, plain_states, standing
 
 __all__ = [
-    "LEAST_ROWS",
     "MAX_MODELS",
     "SEEDS",
     "LadderModel",
@@ -39,8 +39,6 @@ __all__ = [
     "pick_models",
 ]
 
-LEAST_ROWS = 25
-"""Rows with every score that a fit needs at least."""
 MAX_MODELS = 6
 """A ladder of m models has 2^m states."""
 SEEDS = 2
@@ -91,7 +89,7 @@ class LadderModel:
         readable: Whether the log held the texts of model j; without them its answer says nothing.
         strength: Share of right answers of each model in training. Shape (m,).
         trust: How much of P(next right)'s variation to believe, in [0.25, 1]; see `gain_trust`.
-        n: Rows it was fitted on.
+        n: Rows it was fitted on, each with a label of some model.
         members: One a seed; their probabilities are averaged.
         compiled: What scoring has made of them; not part of the model.
     """
@@ -204,11 +202,13 @@ class OutOfFold:
         rows: Row numbers in the dataset. Shape (n,).
         q: Shape (2^m, n, m).
         raw: P(j right | prompt, own answer) before calibration. Shape (n, m).
+        used: What was fitted on which of them.
     """
 
     rows: np.ndarray
     q: np.ndarray
     raw: np.ndarray
+    used: Used
 
 
 def fit_ladder(
@@ -225,8 +225,8 @@ def fit_ladder(
     Args:
         dataset: Holds the models. Further models in it help to judge a ladder of one or two: their
             answers to the same prompts are examples of right and wrong.
-        rows: Rows to learn from; those on which a model has no score are left out, and beyond
-            `FIT_ROWS` a random sample of them is used.
+        rows: Rows to learn from; those on which no model has a score are left out. Beyond `FIT_ROWS`
+            a random sample is used, first of those on which every model has one.
         models: The ladder, cheapest first; one to `MAX_MODELS`.
         seed: The same seed and data give the same model.
         seeds: Members to average; each costs as much again.
@@ -242,24 +242,19 @@ def fit_ladder(
             f"a scorer takes 1 to {MAX_MODELS}, each once"
         )
     b = dataset.only(models).blocks
-    rows = rows[np.isfinite(b.score[rows]).all(axis=1)]
-    if len(rows) < LEAST_ROWS:
-        raise TrainingFailed(
-            f"{len(rows)} rows have a score for every model of the ladder; "
-            f"training needs at least {LEAST_ROWS}"
-        )
     rng = np.random.default_rng(seed)
-    if len(rows) > FIT_ROWS:
-        rows = np.sort(rng.permutation(rows)[:FIT_ROWS])
+    rows = _drawn(b.score, rows, rng)
     y = b.score[rows]
-    if not ((y >= 0.5).any(axis=0) & (y < 0.5).any(axis=0)).any():
-        raise TrainingFailed(
-            "every model is always right, or always wrong, on these rows: nothing to tell apart"
-        )
     readable = tuple(
         any(b.texts[i][j] is not None for i in rows.tolist()) for j in range(len(models))
     )
     groups = prompt_groups([b.prompts[i] for i in rows])
+    labels = Labels(b, rows, readable, groups)
+    labels.check(models)
+    if not ((y >= 0.5).any(axis=0) & (y < 0.5).any(axis=0)).any():
+        raise TrainingFailed(
+            "every model is always right, or always wrong, on these rows: nothing to tell apart"
+        )
     if len(models) <= PAIR:
         helpful = donors(dataset.models, dataset.score[rows], models)
         b = dataset.only([*models, *helpful]).blocks
@@ -270,19 +265,36 @@ def fit_ladder(
     with threadpool_limits(limits=1):
         for k in range(seeds):
             steps = _Steps(progress, k / seeds, 1.0 / seeds)
-            member, q, raw = _fit_member(b, rows, readable, groups, seed * seeds + k, steps, corpus)
+            member, q, raw = _fit_member(b, rows, labels, groups, seed * seeds + k, steps, corpus)
             members.append(member)
             qs.append(q)
             raws.append(raw)
+    used = _used(tuple(models), labels)
+    fewest = min(
+        n for q, n in used.questions.items() if q[1] not in q[0] and q not in used.stands_in
+    )
     model = LadderModel(
         models=tuple(models),
         readable=readable,
-        strength=y.mean(axis=0),
-        trust=gain_trust(len(rows)),
+        strength=np.nanmean(y, axis=0),
+        trust=gain_trust(min(fewest, used.states or fewest)),
         n=len(rows),
         members=tuple(members),
     )
-    return model, OutOfFold(rows=rows, q=np.mean(qs, axis=0), raw=np.mean(raws, axis=0))
+    oof = OutOfFold(rows=rows, q=np.mean(qs, axis=0), raw=np.mean(raws, axis=0), used=used)
+    return model, oof
+
+
+def _drawn(score: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the rows to fit on: at most `FIT_ROWS` of those with a label, complete ones first."""
+    known = np.isfinite(score[rows])
+    complete = rows[known.all(axis=1)]
+    if len(complete) > FIT_ROWS:
+        return np.sort(rng.permutation(complete)[:FIT_ROWS])
+    partly = rows[known.any(axis=1) & ~known.all(axis=1)]
+    if len(complete) + len(partly) > FIT_ROWS:
+        partly = rng.permutation(partly)[: FIT_ROWS - len(complete)]
+    return np.sort(np.concatenate([complete, partly])) if len(partly) else complete
 
 
 def donors(known: Sequence[str], score: np.ndarray, models: Sequence[str]) -> list[str]:
@@ -356,40 +368,84 @@ class _Steps:
 def _fit_member(
     b: Blocks,
     rows: np.ndarray,
-    readable: tuple[bool, ...],
+    labels: Labels,
     groups: np.ndarray,
     seed: int,
     steps: _Steps,
     corpus: Corpus,
 ) -> tuple[Member, np.ndarray, np.ndarray]:
-    m = len(readable)
+    m = len(labels.readable)
     few = FOLDS_FEW if m <= PAIR else FOLDS_STATES_FEW
     folds = fold_ids(groups, FOLDS if len(rows) >= FEW_ROWS else few, seed)
-    if m <= PAIR or not any(readable):
-        return _fit_pairwise(b, rows, readable, folds, seed, steps, corpus)
-    return _fit_states(b, rows, readable, folds, seed, steps, corpus)
+    if _is_pairwise(labels):
+        return _fit_pairwise(b, rows, labels, folds, seed, steps, corpus)
+    return _fit_states(b, rows, labels, folds, seed, steps, corpus)
+
+
+def _is_pairwise(labels: Labels) -> bool:
+    return len(labels.readable) <= PAIR or not any(labels.readable)
+
+
+def _answered_sets(readable: Sequence[bool]) -> list[tuple[int, ...]]:
+    """Return every set of answers that can be read, as a pair's judges are asked."""
+    m = len(readable)
+    return sorted({tuple(j for j in range(m) if s >> j & 1 and readable[j]) for s in range(1 << m)})
+
+
+def _questions(labels: Labels) -> tuple[list[Question], dict[Question, Question]]:
+    """Return what judges are fitted for, and (question → the one that serves for lack of rows)."""
+    m = len(labels.readable)
+    if not _is_pairwise(labels):
+        own: list[Question] = [((j,), j) for j in range(m) if labels.readable[j]]
+        return [*(((), j) for j in range(m)), *own], {}
+    every = [(answered, j) for answered in _answered_sets(labels.readable) for j in range(m)]
+    stands_in = {q: instead for q in every if (instead := labels.instead(q)) is not None}
+    return [q for q in every if q not in stands_in], stands_in
+
+
+def _used(models: tuple[str, ...], labels: Labels) -> Used:
+    complete = int(labels.complete.sum())
+    fitted, stands_in = _questions(labels)
+    states = None
+    if not _is_pairwise(labels):
+        states = complete if labels.several else 0
+    return Used(
+        models=models,
+        rows=len(labels.complete),
+        complete=complete,
+        answers=labels.answers,
+        questions={q: int(labels.serves(q).sum()) for q in (*fitted, *stands_in)},
+        stands_in=stands_in,
+        states=states,
+    )
 
 
 def _fit_pairwise(
     b: Blocks,
     rows: np.ndarray,
-    readable: tuple[bool, ...],
+    labels: Labels,
     folds: np.ndarray,
     seed: int,
     steps: _Steps,
     corpus: Corpus,
 ) -> tuple[Member, np.ndarray, np.ndarray]:
     """One judge for every target and every set of readable answers."""
+    readable = labels.readable
     m = len(readable)
-    sets = sorted({tuple(j for j in range(m) if s >> j & 1 and readable[j]) for s in range(1 << m)})
+    sets = _answered_sets(readable)
+    fitted, stands_in = _questions(labels)
     steps.total = len(sets)
     found: dict[tuple[int, ...], Judge] = {}
     # Texts add nothing once both answers are compared (inner cross-validation).
     for text in (True, False):
         some = [answered for answered in sets if (len(answered) < 2) == text]
-        questions = [(answered, j) for answered in some for j in range(m)]
+        questions = [question for question in fitted if question[0] in some]
         if questions:
-            found |= _asked(b, rows, questions, seed, folds, steps, len(some), corpus, text=text)
+            found |= _asked(
+                b, rows, questions, labels, seed, folds, steps, len(some), corpus, text=text
+            )
+    for (answered, j), (first, _) in stands_in.items():
+        found[j, *answered] = found[j, *first]
     judges = {(j, *answered): found[j, *answered] for answered in sets for j in range(m)}
     q = np.empty((1 << m, len(rows), m))
     raw = np.empty((len(rows), m))
@@ -406,33 +462,37 @@ def _fit_pairwise(
 def _fit_states(
     b: Blocks,
     rows: np.ndarray,
-    readable: tuple[bool, ...],
+    labels: Labels,
     folds: np.ndarray,
     seed: int,
     steps: _Steps,
     corpus: Corpus,
 ) -> tuple[Member, np.ndarray, np.ndarray]:
     """Judges of the prompt and of each own answer, and a learner over states on their scores."""
+    readable = labels.readable
     n, m = len(rows), len(readable)
     first = 2 * m + 2
     steps.total = first + m
-    questions: list[Question] = [((), j) for j in range(m)]
-    questions += [((j,), j) for j in range(m) if readable[j]]
-    judges = _asked(b, rows, questions, seed, folds, steps, first, corpus)
+    questions, _ = _questions(labels)
+    judges = _asked(b, rows, questions, labels, seed, folds, steps, first, corpus)
     before = np.stack([judges[j,].oof for j in range(m)], axis=1)
     after = np.full((n, m), np.nan)
     for j in range(m):
         if readable[j]:
             after[:, j] = judges[j, j].oof
     y = b.score[rows]
-    inputs = StateInputs.of(b, rows, before, after, y.mean(axis=0))
+    inputs = StateInputs.of(b, rows, before, after, np.nanmean(y, axis=0))
     q = np.empty((1 << m, n, m))
     raw = np.empty((n, m))
     seen = sum(1 << j for j in range(m) if readable[j])
     learners = []
     for j in range(m):
         steps.step("states")
-        learner, every = _fit_target(inputs, y[:, j], j, folds, seed)
+        if labels.several:
+            learner, every = _fit_target(inputs, y[:, j], j, folds, seed, labels.complete)
+        else:
+            learner = plain_states(j, m)
+            every = np.stack([learner.raw(inputs, state) for state in range(1 << m)])
         learners.append(learner)
         for state in range(1, 1 << m):
             known = state & seen
@@ -449,6 +509,7 @@ def _asked(
     b: Blocks,
     rows: np.ndarray,
     questions: Sequence[Question],
+    labels: Labels,
     seed: int,
     folds: np.ndarray,
     steps: _Steps,
@@ -463,22 +524,38 @@ def _asked(
         steps.at(share * worth, "judges")
 
     fitted = fit_judges(
-        b, rows, questions, seed=seed, text=text, folds=folds, progress=told, corpus=corpus
+        b,
+        rows,
+        questions,
+        seed=seed,
+        text=text,
+        folds=folds,
+        progress=told,
+        corpus=corpus,
+        serves=[labels.serves(question) for question in questions],
     )
     steps.done += worth
     return {(j, *known): judge for (known, j), judge in zip(questions, fitted, strict=True)}
 
 
 def _fit_target(
-    inputs: StateInputs, y: np.ndarray, target: int, folds: np.ndarray, seed: int
+    inputs: StateInputs,
+    y: np.ndarray,
+    target: int,
+    folds: np.ndarray,
+    seed: int,
+    complete: np.ndarray,
 ) -> tuple[StateModel, np.ndarray]:
-    """Return one target's learner and its out-of-fold scores before calibration, (2^m, n)."""
+    """Return one target's learner and its out-of-fold scores before calibration, (2^m, n).
+
+    Fitted and calibrated on the complete rows; all are scored.
+    """
     n, m = inputs.before.shape
     most = max(1, STATE_ROWS // (1 << m))
     rng = np.random.default_rng(seed)
     raw = np.zeros((1 << m, n))
     for k in range(int(folds.max()) + 1):
-        a, v = np.flatnonzero(folds != k), np.flatnonzero(folds == k)
+        a, v = np.flatnonzero((folds != k) & complete), np.flatnonzero(folds == k)
         if len(a) > most:
             a = np.sort(rng.permutation(a)[:most])
         learner = fit_states(inputs.take(a), y[a], target, seed=seed)
@@ -488,13 +565,15 @@ def _fit_target(
     calibrations = []
     for kind in range(3):
         states = [state for state in range(1, 1 << m) if standing(state, target) == kind]
-        scores = raw[states]
+        scores = raw[states][:, complete]
         # A row is worth one label, however many states it is seen in.
         weight = np.full(scores.size, 1.0 / max(1, len(states)))
-        calibrations.append(fit_calibration(scores.ravel(), np.tile(y, len(states)), weight))
-    rows = np.arange(n)
-    if n > most:
-        rows = np.sort(rng.permutation(n)[:most])
+        calibrations.append(
+            fit_calibration(scores.ravel(), np.tile(y[complete], len(states)), weight)
+        )
+    rows = np.flatnonzero(complete)
+    if len(rows) > most:
+        rows = np.sort(rng.permutation(rows)[:most])
     learner = fit_states(
         inputs.take(rows),
         y[rows],
@@ -565,7 +644,10 @@ def _check_member(member: Member, readable: Sequence[bool]) -> None:
     for key, judge in member.judges.items():
         if not isinstance(judge, Judge):
             raise ValueError(f"judge {key} is a {type(judge).__name__}")
-        if judge.heads.target != key[0] or tuple(judge.heads.answered) != key[1:]:
+        target, answered = key[0], key[1:]
+        # Its own, or that of the target's answer or the prompt alone, which stands in for it.
+        first = (target,) if target in answered else ()
+        if judge.heads.target != target or tuple(judge.heads.answered) not in (answered, first):
             raise ValueError(f"judge {key} is for another question")
     for j, learner in enumerate(member.states):
         if not isinstance(learner, StateModel) or learner.target != j:

@@ -61,7 +61,7 @@ class ModelReport:
 
     Attributes:
         name: The model.
-        n: Rows.
+        n: Rows with a label of this model.
         base_rate: Share of right answers.
         auroc: P(a right answer scores above a wrong one); None when all are right, or all wrong.
         auroc_interval: 95 % interval by bootstrap over rows; None without an AUROC.
@@ -96,7 +96,7 @@ class Report:
 
     Attributes:
         held_out: Which rows it was measured on, in words.
-        labels: Rows it was trained on.
+        labels: Labelled answers it was trained on, of the model that has the fewest.
         stage: How far that gets, in words.
         next_labels: What 50 more rows would buy, in words.
         models: One report a model, in the ladder's order.
@@ -130,9 +130,10 @@ def make_report(
 
     Args:
         held_out: Which rows these are, in words.
-        labels: Rows the scorer was trained on.
+        labels: Labelled answers the scorer was trained on, of the model that has the fewest.
         train: What the scorer was trained on.
-        train_rows: The rows of it.
+        train_rows: The rows of it, each with a label of some model; a model is measured, and its
+            baselines are fitted, on those with a label of its own.
         scores: P(right | prompt, own answer) of the rows reported on. Shape (n, m).
         raw: The same before calibration. Shape (n, m).
         other: Another dataset and its rows to report on; None to report on the training rows, whose
@@ -144,7 +145,8 @@ def make_report(
     models = []
     splits = None if other is not None else _folds(train, train_rows, seed)
     for j, name in enumerate(train.models):
-        y, p = truth[:, j], scores[:, j]
+        known = np.isfinite(truth[:, j])
+        y, p, before = truth[known, j], scores[known, j], raw[known, j]
         area, interval = _area(p, y, seed)
         models.append(
             ModelReport(
@@ -154,11 +156,11 @@ def make_report(
                 auroc=area,
                 auroc_interval=interval,
                 brier=brier(p, y),
-                brier_before=brier(raw[:, j], y),
+                brier_before=brier(before, y),
                 ece=ece(p, y),
-                ece_before=ece(raw[:, j], y),
+                ece_before=ece(before, y),
                 reliability=_reliability(p, y),
-                reliability_before=_reliability(raw[:, j], y),
+                reliability_before=_reliability(before, y),
                 baselines=_baselines(j, train, train_rows, data, rows, splits, seed),
                 separates=interval is not None and interval[0] > 0.5,
             )
@@ -267,19 +269,24 @@ def _baselines(
     splits: _Splits | None,
     seed: int,
 ) -> dict[str, Baseline]:
-    y = data.score[rows, j]
+    known, labelled = np.isfinite(data.score[rows, j]), np.isfinite(train.score[train_rows, j])
+    y = data.score[rows[known], j]
     found: dict[str, Baseline] = {}
     for name, fit in _KINDS.items():
         if splits is None:
-            p = fit(train, _at_most(train_rows, seed), data, rows, j)
+            p = fit(train, _at_most(train_rows[labelled], seed), data, rows[known], j)
         else:
             p = np.full(len(rows), np.nan)
-            for a, v in splits:
+            for fitted_on, held in splits:
+                a, v = fitted_on[labelled[fitted_on]], held[known[held]]
+                if not len(v):
+                    continue
                 part = fit(train, _at_most(train_rows[a], seed), data, rows[v], j)
                 if part is None:
                     p = None
                     break
                 p[v] = part
+            p = None if p is None else p[known]
         if p is None:
             found[name] = Baseline(auroc=None, brier=None)
         else:

@@ -12,10 +12,10 @@ import numpy as np
 
 from .blend import Judgement
 from .boost_head import fit_boost, predict_boost
-from .calibrate import Calibration, logit
+from .calibrate import CLIP, Calibration, logit
 from .features import OWN_NAMES
 from .heads import Blocks
-from .linear_head import LinearHead, fit_linear, sigmoid
+from .linear_head import N_KNOTS, ColumnMap, LinearHead, fit_linear, sigmoid
 
 __all__ = [
     "EXTRA",
@@ -23,6 +23,7 @@ __all__ = [
     "StateModel",
     "fit_states",
     "members",
+    "plain_states",
     "state_features",
     "state_size",
 ]
@@ -303,6 +304,31 @@ def fit_states(
         linear_out=linear_out,
         calibration=calibrate or (_IDENTITY, _IDENTITY, _IDENTITY),
     )
+
+
+def plain_states(target: int, m: int) -> StateModel:
+    """Return what stands where too few rows hold every model's label: level 1 as it is.
+
+    P(right | prompt, own answer) once the target has answered, P(right | prompt) before.
+    """
+    return StateModel(
+        target=target,
+        boost=None,
+        linear_in=_column(1, m),
+        linear_out=_column(0, m),
+        calibration=(_IDENTITY, _IDENTITY, _IDENTITY),
+    )
+
+
+def _column(number: int, m: int) -> LinearHead:
+    """Return a head that gives back the probability whose log odds stand in one column."""
+    keep = np.zeros(state_size(m), bool)
+    keep[number] = True
+    # float32, as inputs are: what is at an end must not lie beyond it
+    low, high = (float(np.float32(z)) for z in logit(np.array(CLIP)))
+    knots = np.linspace(low, high, N_KNOTS)[None, :]
+    columns = ColumnMap(keep=keep, knots=knots, scores=knots, missing=np.zeros(1, bool))
+    return LinearHead(columns=columns, weights=np.ones(1), bias=0.0, logistic=True)
 
 
 def _draw(total: int, most: int, seed: int) -> np.ndarray:

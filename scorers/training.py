@@ -16,8 +16,8 @@ from .artifact import save
 from .calibrate import ISOTONIC_FROM
 from .dataset import Collected, Dataset, TrainingFailed
 from .explain import Explained, explain
+from .labelled import LEAST_ROWS
 from .ladder import (
-    LEAST_ROWS,
     MAX_MODELS,
     PAIR,
     SEEDS,
@@ -159,9 +159,10 @@ def train(
     tell = progress or (lambda share, what: None)
     n = len(found)
     score = found.column("score", models)
-    rows = np.flatnonzero(np.isfinite(score).all(axis=1))
-    if len(rows) < LEAST_ROWS:
-        raise TrainingFailed(_too_few(found, models, score, len(rows)))
+    labelled = np.isfinite(score)
+    if (labelled.sum(axis=0) < LEAST_ROWS).any():
+        raise TrainingFailed(_too_few(found, models, labelled))
+    rows = np.flatnonzero(labelled.any(axis=1))
     with threadpool_limits(limits=1):  # for the same reasons as in `fit_ladder`
         tell(0.0, "reading answers")
         names = list(models)
@@ -191,7 +192,7 @@ def train(
                 "conclusion": "separates" if m.separates else "does not separate",
                 "price": None if prices is None else prices.get(m.name),
                 "mean_cost_usd": _mean(cost[:, j]),
-                "mean_score": float(data.score[oof.rows, j].mean()),
+                "mean_score": float(np.nanmean(data.score[oof.rows, j])),
             }
             for j, m in enumerate(report.models)
         ],
@@ -200,6 +201,7 @@ def train(
         else "beta",
         "metrics": report.as_json(),
         "stage": report.stage,
+        "used": oof.used.as_json(),
     }
     return Trained(model=model, oof=oof, dataset=data, report=report, facts=facts)
 
@@ -212,29 +214,32 @@ def _measure(
     seed: int,
     p_true: bool,
 ) -> Report:
-    m = len(model.models)
+    m, labels = len(model.models), min(oof.used.answers)
     if held_out is None:
         own = np.stack([oof.q[1 << j][:, j] for j in range(m)], axis=1)
         told = (
             f"{len(oof.rows)} training rows, each scored by learners that had not seen it; "
             "stack and calibration had"
         )
-        return make_report(told, len(oof.rows), data, oof.rows, own, oof.raw, seed=seed)
+        return make_report(told, labels, data, oof.rows, own, oof.raw, seed=seed)
     split, found = held_out
     other = found.dataset(model.models, p_true=p_true)
-    rows = other.complete()
-    if len(rows) == 0:
-        raise TrainingFailed(f"no row of split {split!r} has a score for every model of the ladder")
+    known = np.isfinite(other.score)
+    blank = [name for name, some in zip(model.models, known.any(axis=0), strict=True) if not some]
+    if blank:
+        raise TrainingFailed(f"no row of split {split!r} has a score of {', '.join(blank)}")
+    rows = np.flatnonzero(known.any(axis=1))
     own, raw = model.own_scores(other, rows)
     told = f"{len(rows)} rows of split {split!r}"
-    return make_report(told, len(oof.rows), data, oof.rows, own, raw, (other, rows), seed=seed)
+    return make_report(told, labels, data, oof.rows, own, raw, (other, rows), seed=seed)
 
 
-def _too_few(found: Collected, models: Sequence[str], score: np.ndarray, complete: int) -> str:
-    each = ", ".join(f"{m}: {int(np.isfinite(score[:, j]).sum())}" for j, m in enumerate(models))
+def _too_few(found: Collected, models: Sequence[str], labelled: np.ndarray) -> str:
+    n = labelled.sum(axis=0)
+    each = ", ".join(f"{m}: {count:,}" for m, count in zip(models, n.tolist(), strict=True))
     return (
-        f"{complete} of {len(found)} rows have a score for every model of the ladder ({each}); "
-        f"training needs at least {LEAST_ROWS}{_because(found)}. "
+        f"{n.min():,} of {len(found):,} rows have a score of {models[int(n.argmin())]} ({each}); "
+        f"training needs at least {LEAST_ROWS} of every model of the ladder{_because(found)}. "
         "Label more answers, or train for fewer --models; until then "
         "`scorer: {kind: logprob}` needs no labels"
     )

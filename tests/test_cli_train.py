@@ -108,22 +108,26 @@ def test_rows_that_cannot_be_used_are_counted(
     made[6]["id"] = made[7]["id"]
     for response in made[8]["responses"]:
         response["score"] = None
+    for line in made[:20]:
+        line["grade"] = 3
     log = traffic.write(tmp_path / "log.jsonl", made)
     assert run("train", str(log), "-o", str(tmp_path / "s")) == 0
     told = capsys.readouterr().err
+    assert told.count("ignored: field 'grade' in 20 rows\n") == 1
     assert "skipped 1 rows: score out of range; the first:" in told
     assert f"{log}:4:" in told
     assert "a model twice in one row" in told
     assert "an id twice" in told
     assert "left out 1 rows: no score" in told
-    assert "1 rows lack a score of some model" in told
+    assert "40 rows have some label, 39 one of every model" in told
+    assert "40 of small, 39 of large" in told
 
 
 @pytest.mark.parametrize(
     ("made", "code", "said"),
     [
         ([], 1, "no row to train on"),
-        (traffic.rows(10), 1, "10 of 10 rows have a score for every model"),
+        (traffic.rows(10), 1, "10 of 10 rows have a score of small"),
         (traffic.rows(30, split="dev"), 2, "no row is of split 'train'; the log has dev: 30 rows"),
         ([{"prompt": "x"}], 2, "not a row of a traffic log"),
     ],

@@ -20,6 +20,7 @@ from cascade.errors import ScorerError
 from cascade.explain import format_usd
 from cascade.traffic_log import TrafficLog
 
+from .losses import ignored_fields
 from .prices import PriceList, read_prices
 
 if TYPE_CHECKING:
@@ -201,10 +202,14 @@ def _tell_skipped(console: Console, log: TrafficLog) -> None:
     for reason, count in log.skipped.most_common():
         first = escape(log.first_skipped[reason])
         console.print(f"[yellow]skipped {count:,} rows:[/] {escape(reason)}; the first: {first}")
+    for line in ignored_fields(log):
+        console.print(f"[yellow]{escape(line)}[/]")
 
 
 def _tell_sampling(trained: Trained) -> list[str]:
-    data, n = trained.dataset, trained.model.n
+    import numpy as np
+
+    data, used = trained.dataset, trained.oof.used
     told = [
         f"left out {count:,} rows: {why}"
         for why, count in data.left_out.items()
@@ -212,12 +217,14 @@ def _tell_sampling(trained: Trained) -> list[str]:
     ]
     if data.seen > len(data):
         told.append(f"{data.seen:,} rows in the log; {len(data):,} of them drawn at random")
-    complete = len(data.complete())
-    if complete < len(data):
-        told.append(f"{len(data) - complete:,} rows lack a score of some model and were left out")
-    if complete > n:
-        told.append(f"fitted on {n:,} of {complete:,} rows, drawn at random")
-    return told
+    labelled = int(np.isfinite(data.score).any(axis=1).sum())
+    if labelled < len(data):
+        told.append(f"{len(data) - labelled:,} rows lack a score of every model of the ladder")
+    if labelled > used.rows:
+        told.append(
+            f"fitted on {used.rows:,} of {labelled:,} rows, drawn at random, complete ones first"
+        )
+    return [*told, *used.in_words()]
 
 
 def _as_json(
@@ -228,7 +235,9 @@ def _as_json(
         "version": version,
         "models": list(trained.model.models),
         "rows": trained.model.n,
+        "used": trained.oof.used.as_json(),
         "skipped": dict(log.skipped),
+        "ignored": dict(log.ignored),
         "left_out": dict(trained.dataset.left_out),
         **trained.report.as_json(),
     }

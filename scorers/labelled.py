@@ -1,0 +1,179 @@
+"""Which rows each part of a scorer is fitted on, where a log labels only some answers.
+
+A question ("is this model right, given those answers?") needs the label of its target and the
+answers it reads, nothing else. Labels that are missing are never guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .dataset import TrainingFailed
+from .heads import Blocks
+from .judges import Question
+
+__all__ = ["ENOUGH_ROWS", "LEAST_ROWS", "Labels", "Used"]
+
+LEAST_ROWS = 25
+"""Labelled answers of each model that a fit needs at least."""
+ENOUGH_ROWS = 40
+"""Rows from which on answers are judged by comparing them, although a judge of each alone has more
+rows: with 40 of 700 rows complete the Brier score was .074 against .120, .224 against .230 (three
+models), .131 against .136 and .221 against .228 (pairs), on three shared logs. Forecasts from an
+answer were up to .026 worse with so few rows than from the prompt alone: they need half its rows."""
+_LEAST_PROMPTS = 10
+"""Different prompts among the rows of a part: near-identical ones lie in one fold together, and the
+others must do without it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Used:
+    """What a scorer was fitted on.
+
+    Attributes:
+        models: The ladder, cheapest first.
+        rows: Rows with a label of any of the models.
+        complete: Rows with a label of each.
+        answers: Labelled answers of each model. Length m.
+        questions: (answered, target) → rows that hold what it needs.
+        stands_in: (answered, target) → the question that answers it, fitted on more rows.
+        states: Rows that the learner over states was fitted on; None where there is none, 0 where
+            there were too few.
+    """
+
+    models: tuple[str, ...]
+    rows: int
+    complete: int
+    answers: tuple[int, ...]
+    questions: Mapping[Question, int]
+    stands_in: Mapping[Question, Question]
+    states: int | None
+
+    def in_words(self) -> list[str]:
+        """Return it line by line; nothing where every row has a label of every model."""
+        if self.complete == self.rows:
+            return []
+        each = ", ".join(f"{n:,} of {m}" for m, n in zip(self.models, self.answers, strict=True))
+        told = [
+            f"{self.rows:,} rows have some label, {self.complete:,} one of every model; "
+            f"P(right | prompt, own answer) is fitted on every labelled answer: {each}"
+        ]
+        if self.states == 0:
+            told.append(
+                f"{self.complete:,} complete rows are too few for a learner over several answers: "
+                "each answer is scored alone, and models not asked yet by the prompt alone"
+            )
+        elif self.states is not None:
+            told.append(f"several answers together are judged from {self.states:,} complete rows")
+        fitted = [
+            n
+            for (answered, j), n in self.questions.items()
+            if answered not in ((), (j,)) and (answered, j) not in self.stands_in
+        ]
+        if fitted:
+            told.append(
+                "what one model's answer says of another, and two of each other, is fitted on "
+                f"{min(fitted):,} to {max(fitted):,} rows"
+            )
+        told += [
+            f"{self._question(question)}: {self.questions[question]:,} rows are too few; "
+            f"{self._question(instead)}, from {self.questions[instead]:,}, serves"
+            for question, instead in self.stands_in.items()
+        ]
+        return told
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {
+            "rows": self.rows,
+            "complete": self.complete,
+            "answers": dict(zip(self.models, self.answers, strict=True)),
+            "questions": {self._question(q): n for q, n in self.questions.items()},
+            "stands_in": {self._question(a): self._question(b) for a, b in self.stands_in.items()},
+            "states": self.states,
+        }
+
+    def _question(self, question: Question) -> str:
+        answered, target = question
+        given = ["prompt", *(f"answer of {self.models[j]}" for j in answered)]
+        return f"P({self.models[target]} right | {', '.join(given)})"
+
+
+class Labels:
+    """The labels of a ladder's models on some rows.
+
+    Args:
+        b: The blocks; the ladder's models are its first columns.
+        rows: Row numbers, each with a label of some model. Shape (n,).
+        readable: Whether the log holds texts of each of the m models.
+        groups: Group of near-identical prompts of each row. Shape (n,).
+    """
+
+    def __init__(
+        self, b: Blocks, rows: np.ndarray, readable: Sequence[bool], groups: np.ndarray
+    ) -> None:
+        m = len(readable)
+        self.readable = tuple(readable)
+        self._labelled = np.isfinite(b.score[rows, :m])
+        said = [[b.texts[i][j] is not None for j in range(m)] for i in rows.tolist()]
+        # A label says that there was an answer, even where its text was not kept.
+        self._said = np.array(said, bool).reshape(len(rows), m) | self._labelled
+        self._groups = groups
+        self.complete = np.asarray(self._labelled.all(axis=1))
+        """Whether every model has a label. Shape (n,), bool."""
+
+    @property
+    def answers(self) -> tuple[int, ...]:
+        """Labelled answers of each model."""
+        return tuple(self._labelled.sum(axis=0).tolist())
+
+    def serves(self, question: Question) -> np.ndarray:
+        """Return the rows that a question can be fitted on. Shape (n,), bool."""
+        answered, target = question
+        return np.asarray(self._labelled[:, target] & self._said[:, list(answered)].all(axis=1))
+
+    def instead(self, question: Question) -> Question | None:
+        """Return the question that is to answer this one because it has many more rows, or None.
+
+        The target's own answer alone if it is among those read, else the prompt alone.
+        """
+        answered, target = question
+        first = (target,) if target in answered else ()
+        if answered == first:
+            return None
+        rows = int(self.serves((first, target)).sum())
+        return None if self._enough(self.serves(question), rows, bool(first)) else (first, target)
+
+    @property
+    def several(self) -> bool:
+        """Whether the complete rows are enough for a learner over several answers."""
+        return self._enough(self.complete, len(self.complete), True)
+
+    def _enough(self, mask: np.ndarray, beside: int, compares: bool) -> bool:
+        wanted = min(ENOUGH_ROWS, beside / 2) if compares else beside / 2
+        return bool(mask.all()) or self._are(mask, max(wanted, LEAST_ROWS))
+
+    def check(self, models: Sequence[str]) -> None:
+        """Refuse a ladder one of whose models has too few labels.
+
+        Raises:
+            TrainingFailed: Names it.
+        """
+        for j, model in enumerate(models):
+            mask = self._labelled[:, j]
+            n = int(mask.sum())
+            if n < LEAST_ROWS or not (mask.all() or self._are(mask, LEAST_ROWS)):
+                raise TrainingFailed(
+                    f"{n} of {len(mask)} rows have a score of {model}, on {self._prompts(mask)} "
+                    f"different prompts; training needs at least {LEAST_ROWS}, on {_LEAST_PROMPTS}"
+                )
+
+    def _are(self, mask: np.ndarray, least: float) -> bool:
+        return int(mask.sum()) >= least and self._prompts(mask) >= _LEAST_PROMPTS
+
+    def _prompts(self, mask: np.ndarray) -> int:
+        return len(np.unique(self._groups[mask]))
