@@ -15,12 +15,8 @@ __all__ = [
     "deferral",
     "ece",
     "hull_value",
-    "lift",
     "paired_bootstrap",
-    "saving_at",
 ]
-
-_GRID = 2_001  # points of the mean over a cost range
 
 
 def auroc(p: np.ndarray, y: np.ndarray) -> float:
@@ -135,94 +131,24 @@ def paired_bootstrap(
     return float(np.nanquantile(values, 0.025)), float(np.nanquantile(values, 0.975))
 
 
-def _hull(cost: np.ndarray, quality: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the upper concave, non-decreasing hull of points, sorted by cost."""
-    points = sorted(
-        zip(cost.tolist(), quality.tolist(), strict=True), key=lambda point: (point[0], -point[1])
-    )
-    hull: list[tuple[float, float]] = []
-    for c, q in points:
-        if hull and q <= hull[-1][1]:
-            continue
-        while len(hull) >= 2 and _is_below(hull[-2], hull[-1], (c, q)):
-            hull.pop()
-        hull.append((c, q))
-    return np.array([c for c, _ in hull]), np.array([q for _, q in hull])
-
-
-def _is_below(
-    left: tuple[float, float], middle: tuple[float, float], right: tuple[float, float]
-) -> bool:
-    """Return whether the middle point is on or below the line through the others."""
-    rise = (middle[1] - left[1]) * (right[0] - left[0])
-    return rise <= (right[1] - left[1]) * (middle[0] - left[0])
-
-
 def hull_value(cost: np.ndarray, quality: np.ndarray, at: np.ndarray) -> np.ndarray:
     """Return the quality of the best random mix of points at costs ``at``.
 
-    Linear between the points of the upper concave hull, flat after its last, and the first point's
-    quality before it. Shape as ``at``.
-    """
-    hull_cost, hull_quality = _hull(np.asarray(cost, float), np.asarray(quality, float))
-    return np.asarray(np.interp(at, hull_cost, hull_quality))
-
-
-def lift(
-    cost: np.ndarray, quality: np.ndarray, single_cost: np.ndarray, single_quality: np.ndarray
-) -> float:
-    """Return by how much policies beat the random mix of single models, in points of 100.
-
-    The mean over costs from the cheapest to the best model's of the difference in quality. Quality
-    between two policies is their random mix; a policy below the cheapest single cost counts from
-    there. 0 where the best model is the cheapest.
+    Linear between the points of the upper concave hull, flat after its last. For a handful of
+    points: every pair around a cost is tried. `cascade.replay.metrics.hull_value` is for many;
+    scorers may not import it.
 
     Args:
-        cost: US dollars of each policy (chosen elsewhere, reported here). Shape (p,).
-        quality: In [0, 1]. Shape (p,).
-        single_cost: US dollars of each model. Shape (m,).
-        single_quality: In [0, 1]. Shape (m,).
-
-    Source: methods 11.
-    """
-    low, high = float(np.min(single_cost)), float(single_cost[int(np.argmax(single_quality))])
-    if high <= low:
-        return 0.0
-    grid = np.linspace(low, high, _GRID)
-    order = np.argsort(cost, kind="stable")
-    ours = np.interp(grid, np.asarray(cost)[order], np.asarray(quality)[order])
-    mix = hull_value(single_cost, single_quality, grid)
-    return float(100.0 * (ours - mix).mean())
-
-
-def saving_at(
-    level: float,
-    cost: np.ndarray,
-    quality: np.ndarray,
-    best_cost: float,
-    best_quality: float,
-) -> float:
-    """Return what the cheapest mix of policies saves that reaches a level of the best model's quality.
-
-    Args:
-        level: Share of ``best_quality`` to reach.
-        cost: US dollars of each policy. Shape (p,).
-        quality: In [0, 1]. Shape (p,).
-        best_cost: US dollars of the best model.
-        best_quality: Its quality.
+        cost: US dollars of each point. Shape (k,).
+        quality: Of each point. Shape (k,).
+        at: Not below the least cost. Shape (n,).
 
     Returns:
-        1 - cost / ``best_cost``, at least 0; 0 if no policy gets there.
+        Shape (n,).
     """
-    order = np.argsort(cost, kind="stable")
-    costs, qualities = np.asarray(cost, float)[order], np.asarray(quality, float)[order]
-    goal = level * best_quality
-    reached = np.flatnonzero(qualities >= goal - 1e-12)
-    if reached.size == 0:
-        return 0.0
-    i = int(reached[0])
-    spent = costs[i]
-    if i > 0 and qualities[i] > qualities[i - 1]:
-        part = (goal - qualities[i - 1]) / (qualities[i] - qualities[i - 1])
-        spent = costs[i - 1] + part * (costs[i] - costs[i - 1])
-    return float(max(0.0, 1.0 - spent / best_cost))
+    c, q, x = np.asarray(cost, float), np.asarray(quality, float), np.asarray(at, float)
+    below, above = c[:, None, None], c[None, :, None]  # the two points, then the costs
+    width = np.where(above > below, above - below, 1.0)
+    share = np.where(above > below, (x - below) / width, 0.0)
+    mixed = q[:, None, None] + share * (q[None, :, None] - q[:, None, None])
+    return np.asarray(np.where((below <= x) & (share <= 1.0), mixed, -np.inf).max(axis=(0, 1)))

@@ -256,6 +256,8 @@ def _as_json(tuned: Tuned, told: list[str]) -> dict[str, Any]:
 
 
 def _print(tuned: Tuned, told: list[str], output: Path) -> None:
+    from cascade.replay.words import name_of
+
     console = Console()
     console = Console(width=console.width if console.is_terminal else 220, highlight=False)
     console.print(
@@ -279,7 +281,7 @@ def _print(tuned: Tuned, told: list[str], output: Path) -> None:
         bar = "█" * round(24 * one.cost / top) if top > 0 else ""
         mark = "[bold green]" if one.policy.version == tuned.chosen.policy.version else "[default]"
         table.add_row(
-            f"{mark}{escape(_name(one))}[/]",
+            f"{mark}{escape(name_of(one.policy))}[/]",
             format_usd(one.cost),
             f"{one.quality:.4f}",
             share,
@@ -301,20 +303,3 @@ def _print(tuned: Tuned, told: list[str], output: Path) -> None:
 
 def _cost(candidate: Candidate) -> float:
     return candidate.cost
-
-
-def _name(candidate: Candidate) -> str:
-    from cascade.policies import Agreement, Chain, Fixed
-
-    policy = candidate.policy
-    if isinstance(policy, Fixed):
-        return f"always {policy.model}"
-    if isinstance(policy, Chain):
-        return " → ".join(
-            f"{m} ≥{t:g}" for m, t in zip(policy.models, (*policy.accept, 0), strict=True)
-        ).removesuffix(" ≥0")
-    if isinstance(policy, Agreement):
-        return f"{policy.models[0]} = {policy.models[1]}, else {policy.models[2]}"
-    worth = getattr(policy, "tradeoff_usd", None)
-    name = candidate.family.replace("_", " ")
-    return name if worth is None else f"{name}, {format_usd(worth)} a right answer"

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from cascade.errors import ScorerError
+from cascade.replay import metrics
 from scorers.artifact import load
 from scorers.dataset import Dataset, TrainingFailed, collect, read_dataset
-from scorers.evaluate import auroc
+from scorers.evaluate import auroc, hull_value
 from scorers.ladder import LadderModel, donors, fit_ladder, pick_models
 from scorers.training import choose_models, train
 
@@ -169,8 +170,8 @@ def test_a_model_that_is_always_right_is_learned_as_such() -> None:
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        (traffic.rows(10), "10 rows have a score for every model"),
-        ([], "0 rows have a score"),
+        (traffic.rows(10), "10 of 10 rows have a score of small"),
+        ([], "0 of 0 rows have a score of small"),
     ],
     ids=["ten rows", "no rows"],
 )
@@ -219,6 +220,17 @@ def test_the_default_ladder_lies_on_the_hull() -> None:
     assert [cost[j] for j in picked] == sorted(cost[j] for j in picked)
 
 
+def test_the_mix_of_models_is_the_one_of_replay() -> None:
+    """Scorers may not import it, so there is a small one; the two agree."""
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        k = int(rng.integers(1, 9))
+        cost, quality = rng.integers(0, 6, k) * 1.0, rng.integers(0, 10, k) / 10
+        at = np.concatenate([cost, rng.uniform(cost.min(), cost.max() + 1, 4)])
+        expected = metrics.hull_value(cost, quality, at)
+        np.testing.assert_allclose(hull_value(cost, quality, at), expected, rtol=0, atol=1e-12)
+
+
 def test_models_are_ordered_by_cost_and_the_unpriced_left_out() -> None:
     """What has no score, or no price where others have one, is named and left out."""
     made = traffic.rows(30, ("large", "small", "tiny"))
@@ -238,7 +250,9 @@ def test_what_is_missing_is_told() -> None:
     made = traffic.rows(40)
     for row in made[5:]:
         row.responses[1].score = None
-    with pytest.raises(TrainingFailed, match=r"5 of 40 rows .*small: 40, large: 5"):
+    with pytest.raises(
+        TrainingFailed, match=r"5 of 40 rows have a score of large .*small: 40, large: 5"
+    ):
         train(collect(made), PAIR)
 
 
