@@ -21,27 +21,32 @@ def logged_actions(logs: Sequence[Path], table: Table) -> list[Logged] | None:
     """Return what was done with each row of the table, or None when nothing was left to chance.
 
     Rows of traffic logs, and records whose calls failed or were skipped, count as not agreeing with
-    any policy.
+    any policy. Of two records of one id the later counts.
+
+    Cost: one pass; of each record of the table its actions are kept, and nothing of the others.
     """
     from cascade.replay.holes import Logged
 
-    records: dict[str, Mapping[str, Any]] = {}
+    wanted = set(table.ids)
+    done: dict[str, Logged | None] = {}
     try:
         for path in TrafficLog(paths=list(logs)).files():
             for record in LogReader(path=path):
-                records[str(record.get("id", ""))] = record
+                key = str(record.get("id", ""))
+                if key in wanted:
+                    done[key] = _logged(record, table.models)
     except LogError:
         return None  # a traffic log: it holds every model's answer and no decisions
     nothing = Logged(actions=(None,), probabilities=(1.0,))
-    found = [_logged(records.get(key), table.models) or nothing for key in table.ids]
+    found = [done.get(key) or nothing for key in table.ids]
     chance = any(p < 1.0 for one in found for p in one.probabilities)
     return found if chance else None
 
 
-def _logged(record: Mapping[str, Any] | None, models: Sequence[str]) -> Logged | None:
+def _logged(record: Mapping[str, Any], models: Sequence[str]) -> Logged | None:
     from cascade.replay.holes import Logged
 
-    if record is None or not record.get("opening") or not record.get("attempts"):
+    if not record.get("opening") or not record.get("attempts"):
         return None
     actions: list[int | None] = []
     probabilities: list[float] = []
