@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -38,9 +39,36 @@ def test_python_blocks_run_as_they_stand(block: tuple[str, str]) -> None:
 @pytest.mark.parametrize("block", blocks("yaml"), ids=lambda b: b[0])
 def test_yaml_blocks_are_good_ladders(block: tuple[str, str], tmp_path: Path) -> None:
     """Each is a ladder that `cascade check` accepts."""
-    (tmp_path / "traffic.jsonl.gz").touch()
+    for log in ("traffic.jsonl.gz", "example-log.jsonl"):
+        (tmp_path / log).touch()
     environment = {"OPENAI_API_KEY": "k", "ANTHROPIC_API_KEY": "k", "EU_KEY": "k"}
     parse_ladder(block[1], file=str(tmp_path / "ladder.yaml"), env=environment)
+
+
+def test_a_scorer_of_ones_own_is_found_as_the_docs_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its folder on PYTHONPATH; without it the message is the one on the page."""
+    page = (ROOT / "docs" / "confidence.md").read_text()
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for language, name in (("python", "short.py"), ("yaml", "ladder.yaml")):
+        found = re.search(rf"^```{language}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+        assert found is not None
+        (mine / name).write_text(found.group(1))
+    shutil.copy(ROOT / "configs" / "example-log.jsonl", mine)
+    command = Path(sys.executable).with_name("cascade")
+    asked = [command, "ask", "-c", "mine/ladder.yaml", "What is the capital of France?"]
+    monkeypatch.setenv("PYTHONPATH", "mine")
+    done = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "Paris\n"), done.stderr
+    monkeypatch.delenv("PYTHONPATH")
+    checked = [command, "check", "mine/ladder.yaml"]
+    done = subprocess.run(checked, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    told = "cannot be imported (ModuleNotFoundError: No module named 'short')"
+    assert told in " ".join((done.stdout + done.stderr).split())
+    assert told in " ".join(page.split())
 
 
 def test_every_error_is_in_the_docs() -> None:
