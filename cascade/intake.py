@@ -160,6 +160,7 @@ def make_demand(
     )
 
 
+_CACHE_USES = get_args(CacheUse)
 _OURS = frozenset({"messages", "model", "stream"})
 _CONTAINERS = (dict, list, tuple, set, frozenset, Mapping)
 

@@ -44,14 +44,17 @@ def open_rungs(
     left. As long as there is no answer to fall back on, the quickest of those that only time bars
     stays open: trying is better than giving up.
     """
-    called = {attempt.rung for attempt in attempts}
-    unseen = [i for i in range(len(ladder.rungs)) if i not in called]
-    bounded = demand.max_cost_usd is not None or demand.max_total_tokens is not None
-    too_long = bool(attempts) and isinstance(attempts[-1].error, ContextTooLong)
+    if attempts:
+        called = {attempt.rung for attempt in attempts}
+        unseen = tuple([i for i in range(len(ladder.rungs)) if i not in called])
+        too_long = isinstance(attempts[-1].error, ContextTooLong)
+    else:
+        unseen, too_long = tuple(range(len(ladder.rungs))), False
     if outlook is not None and outlook.left_s > 0.0 and not outlook.expected_s:
         outlook = None  # time enough for every rung
+    bounded = demand.max_cost_usd is not None or demand.max_total_tokens is not None
     if not bounded and not too_long and outlook is None:  # the usual case
-        return attempts, tuple(unseen)
+        return attempts, unseen
     overrun = _overrun_window(ladder, attempts)
     barred: dict[int, str] = {}
     late: dict[int, str] = {}

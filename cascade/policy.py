@@ -135,6 +135,8 @@ class Thresholds:
 
         A rung before it was passed over because it was slow (hedging), and its answer is worth less.
         """
+        if not state.attempts and not self.order:
+            return state.open[0] if state.open else None
         order = self.order or range(len(state.ladder.rungs))
         answered = {attempt.rung for attempt in state.attempts if attempt.answer is not None}
         upcoming: int | None = None

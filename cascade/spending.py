@@ -30,6 +30,9 @@ CHARACTERS_PER_TOKEN = 4
 FIRST_COMPLETION_TOKENS = 256.0
 """Tokens of answer reckoned with before a rung has answered."""
 
+_MOST_KNOWN = 1_000
+"""Tenants whose accounts are kept made."""
+
 _NEWEST = 0.05
 """Weight of the newest answer in a rung's running mean of answer tokens."""
 
@@ -78,6 +81,7 @@ class Spending:
     ) -> None:
         self._ladder = ladder
         self._ledger = ledger
+        self._known: dict[str | None, list[tuple[str, Account]]] = {}
         self._immediate: bool = getattr(ledger, "is_immediate", False)
         self._of_ladder = ladder_account
         self._tenants = tenants
@@ -177,12 +181,18 @@ class Spending:
 
     def _accounts(self, tenant: str | None) -> list[tuple[str, Account]]:
         """Return the accounts with budgets that a call of this tenant is paid from."""
+        known = self._known.get(tenant)
+        if known is not None:
+            return known
         found = []
         if self._of_ladder.budgets:
             found.append((f"ladder:{self._ladder.name}", self._of_ladder))
         account = self._tenants.get(tenant or "") or self._tenants.get(EVERY_OTHER)
         if account is not None and account.budgets:
             found.append((f"tenant:{tenant or ''}", account))
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[tenant] = found
         return found
 
     def _estimate(self, rung: int, call: ModelCall, attempts: Sequence[Attempt]) -> Spend:
