@@ -112,6 +112,7 @@ class DiskCache:
         )
         keeper.start()
         self._keeper = keeper
+        self._read_from = keeper.file
 
     async def get(self, key: str) -> CacheEntry | None:
         """Return the entry, or None when it is not there, past its time, or cannot be read."""

@@ -204,8 +204,10 @@ class DiskFile:
             return 0
         dropped = int(cache.expire())
         while (excess := cache.volume() - self._max_bytes * _SHRINK) > 0:
-            each = cache.volume() / max(1, len(cache))
-            keys = list(islice(iter(cache), min(_MOST_DROPPED, 1 + int(excess / each))))
+            count = len(cache)
+            # As many as would do if all were of one size, but no more than half: the newest is to stay.
+            most = 1 + int(excess * count / cache.volume())
+            keys = list(islice(iter(cache), max(1, min(most, count // 2, _MOST_DROPPED))))
             with cache.transact():
                 gone = sum(cache.delete(key) for key in keys)
             if not gone:

@@ -17,7 +17,7 @@ from ..errors import ConfigError
 from ..ports import Clock
 from .counters import Counters
 from .disk_file import NAME, Damaged, DiskFile, Unusable
-from .line import Line
+from .line import Job, Line
 
 __all__ = ["Act", "Keeper", "Put"]
 
@@ -122,6 +122,7 @@ class Keeper:
         try:
             return file.get(key)
         except (Damaged, Unusable) as exc:
+            self._counts.failures += 1
             self._fail(file, exc)
             return None
 
@@ -134,10 +135,13 @@ class Keeper:
             return None
         return done
 
-    def _perform(self, asks: list[Put | Act]) -> list[Any]:
-        puts = [ask for ask in asks if isinstance(ask, tuple)]
+    def _perform(self, jobs: list[Job[Put | Act, Any]]) -> list[Any]:
+        puts = [job.ask for job in jobs if isinstance(job.ask, tuple)]
         kept = self._write(puts) if puts else False
-        return [kept if isinstance(ask, tuple) else ask() for ask in asks]
+        return [
+            kept if isinstance(job.ask, tuple) else job.ask() if job.wanted else None
+            for job in jobs
+        ]
 
     def _write(self, puts: list[Put]) -> bool:
         file = self.file

@@ -17,7 +17,7 @@ import anyio.from_thread
 import anyio.to_thread
 from anyio.lowlevel import EventLoopToken, current_token
 
-__all__ = ["Line"]
+__all__ = ["Job", "Line"]
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -36,7 +36,14 @@ _CLOSE_S = 5.0
 """Longest that closing waits for the thread, seconds."""
 
 
-class _Job(Generic[A, R]):
+class Job(Generic[A, R]):
+    """What the thread is asked.
+
+    Attributes:
+        ask: What it is.
+        weight: Bytes it holds.
+    """
+
     __slots__ = ("ask", "done", "idle", "left", "reply", "token", "weight")
 
     def __init__(self, ask: A, weight: int, token: EventLoopToken | None, idle: bool) -> None:
@@ -48,14 +55,19 @@ class _Job(Generic[A, R]):
         self.reply: R | None = None
         self.left = False
 
+    @property
+    def wanted(self) -> bool:
+        """Whether it is still to be done: somebody waits for it, or it has to be done anyway."""
+        return not (self.left and self.idle)
+
 
 class Line(Generic[A, R]):
     """Hands asks to a thread and replies back.
 
     Args:
         name: Name of the thread.
-        perform: Called in the thread with the asks it has taken; returns a reply for each, None for
-            one that could not be had.
+        perform: Called in the thread with what it has taken; returns a reply for each, None for one
+            that could not be had.
         finish: Called in the thread when it ends.
         timeout_s: Longest an ask waits for its reply, seconds.
     """
@@ -63,7 +75,7 @@ class Line(Generic[A, R]):
     def __init__(
         self,
         name: str,
-        perform: Callable[[list[A]], list[R | None]],
+        perform: Callable[[list[Job[A, R]]], list[R | None]],
         finish: Callable[[], None],
         *,
         timeout_s: float,
@@ -73,7 +85,7 @@ class Line(Generic[A, R]):
         self._finish = finish
         self._timeout_s = timeout_s
         self._wake = threading.Condition()
-        self._jobs: deque[_Job[A, R]] = deque()
+        self._jobs: deque[Job[A, R]] = deque()
         self._weight = 0
         self._closing = False
         self._ended = False
@@ -94,7 +106,7 @@ class Line(Generic[A, R]):
             idle: Whether it need not be done any more once nobody waits for it.
             timeout_s: Longest wait, seconds; None: that of the line.
         """
-        job: _Job[A, R] = _Job(ask, weight, current_token(), idle)
+        job: Job[A, R] = Job(ask, weight, current_token(), idle)
         if not self._add(job):
             return None
         assert job.done is not None
@@ -107,7 +119,7 @@ class Line(Generic[A, R]):
 
     def tell(self, ask: A) -> None:
         """Have something done that nobody waits for."""
-        self._add(_Job(ask, 0, None, False))
+        self._add(Job(ask, 0, None, False))
 
     async def aclose(self) -> None:
         """Do what waits, and end the thread; a stuck one is left behind after some seconds."""
@@ -117,13 +129,13 @@ class Line(Generic[A, R]):
         if self._thread.ident is not None:
             await anyio.to_thread.run_sync(self._thread.join, _CLOSE_S)
 
-    def _add(self, job: _Job[A, R]) -> bool:
+    def _add(self, job: Job[A, R]) -> bool:
         with self._wake:
             if (
                 self._closing
                 or self._ended
                 or len(self._jobs) >= _MOST_WAITING
-                or (self._weight and self._weight + job.weight > _MOST_WEIGHT)
+                or (job.weight and self._weight and self._weight + job.weight > _MOST_WEIGHT)
             ):
                 return False
             self._jobs.append(job)
@@ -132,13 +144,13 @@ class Line(Generic[A, R]):
             return True
 
     def _run(self) -> None:
-        jobs: list[_Job[A, R]] = []
+        jobs: list[Job[A, R]] = []
         try:
             while True:
                 jobs = self._take()
                 if not jobs:
                     return
-                replies = self._perform([job.ask for job in jobs])
+                replies = self._perform(jobs)
                 for job, reply in zip(jobs, replies, strict=True):
                     job.reply = reply
                 self._deliver(jobs)
@@ -150,9 +162,9 @@ class Line(Generic[A, R]):
             self._deliver(jobs)
             self._finish()
 
-    def _take(self) -> list[_Job[A, R]]:
+    def _take(self) -> list[Job[A, R]]:
         """Wait for asks and take some; none: the line is closed."""
-        taken: list[_Job[A, R]] = []
+        taken: list[Job[A, R]] = []
         weight = 0
         with self._wake:
             while not taken:
@@ -166,13 +178,13 @@ class Line(Generic[A, R]):
                         break
                     self._jobs.popleft()
                     self._weight -= job.weight
-                    if not (job.left and job.idle):
+                    if job.wanted:
                         weight += job.weight
                         taken.append(job)
         return taken
 
-    def _deliver(self, jobs: list[_Job[A, R]]) -> None:
-        waiting: dict[EventLoopToken, list[_Job[A, R]]] = {}
+    def _deliver(self, jobs: list[Job[A, R]]) -> None:
+        waiting: dict[EventLoopToken, list[Job[A, R]]] = {}
         for job in jobs:
             if job.token is not None and not job.left:
                 waiting.setdefault(job.token, []).append(job)
@@ -183,7 +195,7 @@ class Line(Generic[A, R]):
                 _log.debug("%s: an event loop has ended with asks under way", self._name)
 
 
-def _wake_all(jobs: list[_Job[A, R]]) -> None:
+def _wake_all(jobs: list[Job[A, R]]) -> None:
     for job in jobs:
         assert job.done is not None
         job.done.set()

@@ -38,6 +38,9 @@ class MemoryCache:
         ConfigError: An argument is out of range.
     """
 
+    is_immediate = True
+    """`get` and `put` wait for nothing."""
+
     def __init__(
         self, *, max_mb: float = 256.0, keep_s: float | None = None, clock: Clock | None = None
     ) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from .counters import Counters
-from .line import Line
+from .line import Job, Line
 
 __all__ = ["Commands", "RedisLine"]
 
@@ -120,7 +120,8 @@ class RedisLine:
 
     # From here on: the thread.
 
-    def _perform(self, asks: list[Commands]) -> list[list[Any] | None]:
+    def _perform(self, jobs: list[Job[Commands, list[Any]]]) -> list[list[Any] | None]:
+        asks = [job.ask for job in jobs]
         if self.down and _PROBE in asks:
             self._try_again()
         if self.down:
