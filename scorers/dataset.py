@@ -128,10 +128,6 @@ class Dataset:
             len(self), len(self.models)
         )
 
-    def complete(self) -> np.ndarray:
-        """Return the rows on which every model has a score, ascending."""
-        return np.flatnonzero(np.isfinite(self.score).all(axis=1))
-
     def of_split(self, split: str) -> np.ndarray:
         """Return the rows of one split, ascending."""
         return np.flatnonzero(np.array([s == split for s in self.splits], bool))

@@ -85,6 +85,22 @@ def scorer(log: Path) -> Path:
     return folder
 
 
+def test_fields_that_are_not_known_are_told_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By tune and by replay, in one line, with the rows that have them."""
+    rows = log_rows(60, "train", 0) + log_rows(20, "test", 1)
+    for row in rows[:45]:
+        row["grade"] = row["responses"][0]["note"] = 1
+    odd = tmp_path / "log.jsonl"
+    odd.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    line = "ignored: field 'grade' in 45 rows, field 'responses[].note' in 45 rows\n"
+    assert run(["tune", odd, "--quality", "0.9", "-o", tmp_path / "p.yaml"]) == 0
+    assert capsys.readouterr().err.count(line) == 1
+    assert run(["replay", odd, "--policy", tmp_path / "p.yaml"]) == 0
+    assert capsys.readouterr().err.count(line) == 1
+
+
 def test_tune_then_replay(
     log: Path, scorer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
