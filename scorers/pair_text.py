@@ -1,0 +1,417 @@
+"""What a prompt is made of, as far as two prompts are compared: read once, in one pass of one pattern."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from .pair_words import (
+    ANAPHORA,
+    FUNCTION,
+    LANGUAGES,
+    LIGHT,
+    MONTHS,
+    NAMES,
+    NEGATIONS,
+    NUMBERS,
+    POLES,
+    STARTERS,
+    TIMES,
+    UNITS,
+    UNITS_AFTER_NUMBER,
+    WEEKDAYS,
+    word_set,
+)
+
+__all__ = ["MAX_CHARACTERS", "PromptText", "read_prompt", "stem"]
+
+MAX_CHARACTERS = 8_000
+"""Longer texts are never compared: what differs in them is too easily overlooked."""
+
+_TOKEN = re.compile(
+    r"""
+    (?P<code>```.*?(?:```|\Z)|`[^`\n]{1,400}`)
+    |(?P<url>(?:https?://|www\.)[^\s<>"'”]+|[\w.+-]{1,64}@[\w-]{1,64}\.[\w.-]{1,64}
+        |(?<![\w/.])[\w-]{1,64}(?:\.[\w-]{1,64}){0,3}\.(?:com|org|net|io|edu|gov|dev|ai|app|co|uk|de)(?![\w.]\w)(?:/[^\s<>"']*)?
+        |(?<![\w.])(?:~|\.{1,2})?/[\w.-]+/[\w./-]*|[A-Za-z]:\\[^\s"']+)
+    |(?P<quote>"[^"\n]{1,400}"|“[^”\n]{1,400}”|«[^»\n]{1,400}»|‘[^’\n]{1,400}’(?!\w)|(?<!\w)'[^'\n]{1,400}'(?!\w)|``[^`'\n]{1,400}(?:''|``))
+    |(?P<date>\d{4}-\d{1,2}-\d{1,2}(?!\w)|\d{1,2}[/.]\d{1,2}[/.]\d{2,4}(?!\w)|\d{1,2}:\d{2}(?::\d{2})?(?!\w))
+    |(?P<number>(?:(?<![\w)])[-−])?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:/\d+)?(?!\w))
+    |(?P<letter>(?<![\w.])[A-Za-z](?:\+\+|\#)(?!\w)|(?<!\w)\.NET\b)
+    |(?P<call>\w{0,80}_\w[\w.]{0,80}(?:\(\))?|\w{1,80}(?:(?:\.|::|->)\w{1,80}){0,6}\(\)|\w{1,80}(?:::|->)\w{1,80}|(?<![\w-])--?[A-Za-z][\w-]{0,40}(?<=\w)(?=[\s=]|\Z)(?<!\w-))
+    |(?P<word>\w+(?:['’]\w+)*)
+    |(?P<symbol>[^\w\s]+)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_ORDINAL = re.compile(r"(\d+)(st|nd|rd|th)")
+_WITH_UNIT = re.compile(r"(\d+(?:\.\d+)?)([^\W\d_]{1,8})")
+_PUNCTUATION = frozenset(".,;:!?'\"()-–—…/&*’‘“”`´[]{}<>|•·")
+_MONEY = frozenset("$€£¥₹%°")
+_SYMMETRIC = word_set("and or vs versus v nor und et y o e")
+_ROLES = word_set("respectively than then prefer rather instead")
+_THIS = word_set("this next last past coming")
+_PERIODS = word_set(
+    "year years month months week weeks weekend morning evening afternoon night season semester quarter "
+    "summer winter spring autumn century decade monday tuesday wednesday thursday friday saturday "
+    "sunday election"
+)
+_MONTHS_TOO = ("may", "march")
+_BARE_OPERATORS = word_set("() [] {} <> && || // ** < > | << >> -- [ ] { }")
+_TIMES_OF_TWO = frozenset(
+    {
+        ("right", "now"),
+        ("these", "days"),
+        ("so", "far"),
+        ("as", "of"),
+        ("up", "to-date"),
+        ("at", "present"),
+        ("present", "day"),
+        ("most", "recent"),
+        ("just", "now"),
+    }
+)
+_TURNS = (
+    ("what", "about"),
+    ("how", "about"),
+    ("and",),
+    ("continue",),
+    ("go", "on"),
+    ("tell", "me", "more"),
+    ("say", "more"),
+    ("same", "for"),
+    ("now",),
+    ("again",),
+    ("why", "not"),
+    ("what", "else"),
+    ("anything", "else"),
+)
+_BACK = word_set("previous above former latter aforementioned preceding earlier same second")
+_ALWAYS_BACK = word_set("former latter aforementioned above")
+_OF_THE_TALK = word_set(
+    "one ones answer question reply response message example point text code paragraph sentence list "
+    "table version step option again two"
+)
+_CURRENT_IS_PHYSICS = word_set(
+    "flow flows flowing in is through density divider source sources transformer transformers and "
+    "carrying carry or passing measured of"
+)
+_BEFORE_PHYSICS = word_set("electric electrical alternating direct eddy ocean ac dc")
+_AHEAD = word_set("to that for when if like take takes took cost costs mean rain rains snow")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptText:
+    """A prompt taken apart.
+
+    Attributes:
+        words: Its words, in order, lower case, without possessive endings; numbers included.
+        stems: The same without the endings of plural and verb.
+        content: The stems that are not small words, in order.
+        numbers: Numbers in order, in one way of writing: `1,000`, `1000.0` and `thousand` are equal.
+        dates: Months, weekdays, feasts, times of day and dates in figures, in order.
+        units: Units and currencies in order, in one way of writing.
+        negations: How many words of denial.
+        quotes: Quoted strings in order, spaces and case evened out.
+        code: Code, operators and rare symbols in order.
+        urls: Web and mail addresses, and file paths, in order.
+        names: Words that name something, in order, lower case.
+        symmetric: Pairs of names joined by `and`, `or` or `vs`, in the order of the alphabet.
+        directed: Whether what is joined may still have roles: `respectively`, `than`, `then`, `prefer`.
+        poles: One side of a pair of opposites each, in order: (axis, pole, word).
+        language: Two letters, a script's name, or "" where it cannot be told.
+        time_dependent: The word by which the answer depends on when it is given, or "".
+        refers_back: The word that points to an earlier turn, or "".
+    """
+
+    words: tuple[str, ...]
+    stems: tuple[str, ...]
+    content: tuple[str, ...]
+    numbers: tuple[str, ...]
+    dates: tuple[str, ...]
+    units: tuple[str, ...]
+    negations: int
+    quotes: tuple[str, ...]
+    code: tuple[str, ...]
+    urls: tuple[str, ...]
+    names: tuple[str, ...]
+    symmetric: frozenset[tuple[str, str]]
+    directed: bool
+    poles: tuple[tuple[int, int, str], ...]
+    language: str
+    time_dependent: str
+    refers_back: str
+
+
+def stem(word: str) -> str:
+    """Return a word without the ending of plural, verb or adverb; short words stay.
+
+    >>> [stem(w) for w in ("cities", "running", "walked", "class", "bus")]
+    ['city', 'run', 'walk', 'class', 'bus']
+    """
+    size = len(word)
+    if size < 4:
+        return word
+    last = word[-1]
+    if last == "s":
+        if word.endswith("ies"):
+            return word[:-3] + "y" if size > 4 else word
+        if word[-2] in "su":
+            return word
+        return word[:-2] if word.endswith(("sses", "shes", "ches", "xes")) else word[:-1]
+    if last == "g" and size > 5 and word.endswith("ing"):
+        return _undouble(word[:-3])
+    if last == "d" and size > 4 and word.endswith("ed"):
+        return word[:-3] + "y" if word.endswith("ied") else _undouble(word[:-2])
+    if last == "y" and size > 5 and word.endswith("ly"):
+        return word[:-2]
+    if last == "e" and size > 4:
+        return word[:-1]  # so that `make` meets `making`
+    return word
+
+
+def _undouble(word: str) -> str:
+    return word[:-1] if word[-1] == word[-2:-1] and word[-1] not in "lsz" else word
+
+
+def read_prompt(text: str) -> PromptText:
+    """Take a prompt apart. Linear in its length; some 30 µs for a question of a dozen words."""
+    read = _Reader(text)
+    words = read.words
+    stems = [stem(w) for w in words]
+    names = read.names()
+    return PromptText(
+        words=tuple(words),
+        stems=tuple(stems),
+        content=tuple(s for w, s in zip(words, stems, strict=True) if w not in FUNCTION),
+        numbers=tuple(read.numbers),
+        dates=tuple(read.dates),
+        units=tuple(read.units),
+        negations=read.negations,
+        quotes=tuple(read.quotes),
+        code=tuple(read.code),
+        urls=tuple(read.urls),
+        names=tuple(words[i] for i in names),
+        symmetric=_symmetric(words),
+        directed=not _ROLES.isdisjoint(words),
+        poles=tuple((*POLES[w], w) for w in words if w in POLES),
+        language=_language(text, words),
+        time_dependent=_time_dependent(words),
+        refers_back=_refers_back(words, text),
+    )
+
+
+class _Reader:
+    """The pass over one text: one method a kind of token."""
+
+    def __init__(self, text: str) -> None:
+        self.words: list[str] = []
+        self.shown: list[str] = []  # as written, beside `words`
+        self.numbers: list[str] = []
+        self.dates: list[str] = []
+        self.units: list[str] = []
+        self.quotes: list[str] = []
+        self.code: list[str] = []
+        self.urls: list[str] = []
+        self.starts: set[int] = set()  # positions in `words` where a sentence begins
+        self.negations = 0
+        self.after_number = False
+        self.begins = True
+        take = {
+            "code": self._code,
+            "url": self._url,
+            "quote": self._quote,
+            "date": self._date,
+            "number": self._number,
+            "letter": self._code_word,
+            "call": self._code_word,
+            "word": self._word,
+            "symbol": self._symbol,
+        }
+        for match in _TOKEN.finditer(text):
+            take[match.lastgroup or "symbol"](match.group())
+
+    def names(self) -> list[int]:
+        """Return the positions of the words that name something."""
+        capitals = sum(1 for s in self.shown if s[:1].isupper())
+        # Title Case and shouting: capitals say nothing
+        shouted = len(self.shown) > 2 and capitals >= 0.75 * len(self.shown)
+        found = []
+        for i, (low, shown) in enumerate(zip(self.words, self.shown, strict=True)):
+            if low in NAMES:
+                found.append(i)
+            elif shouted or len(low) < 2 or shown.islower() or low in FUNCTION:
+                continue
+            elif i in self.starts:
+                if low not in STARTERS and not shown[1:].islower():
+                    found.append(i)
+            elif low not in WEEKDAYS and low not in UNITS and any(c.isupper() for c in shown):
+                found.append(i)
+        return found
+
+    def _word(self, token: str) -> None:
+        if token.isdigit():
+            self._number(token)
+            return
+        low = token.lower()
+        if "'" in low or "’" in low:
+            low = low.replace("’", "'")
+            if low.endswith("'s"):
+                low = low[:-2]
+            elif low.endswith("n't"):
+                self.negations += 1
+                low = low[:-3]
+        after, self.after_number = self.after_number, False
+        if after and low in UNITS_AFTER_NUMBER:
+            self.units.append(UNITS_AFTER_NUMBER[low])
+        elif low in UNITS:
+            self.units.append(UNITS[low])
+        elif low in NUMBERS:
+            self.numbers.append(NUMBERS[low])
+            self.after_number = True
+        elif low in NEGATIONS:
+            self.negations += 1
+        elif low in MONTHS:
+            self.dates.append(MONTHS[low])
+        elif low in WEEKDAYS:
+            self.dates.append(WEEKDAYS[low])
+        elif low in _MONTHS_TOO and (after or (self.words and self.words[-1] in ("in", "since"))):
+            self.dates.append(low)
+        elif not low.isalpha() and any(c.isdigit() for c in low):
+            match = _WITH_UNIT.fullmatch(low)
+            if match and match[2] in UNITS_AFTER_NUMBER:
+                self.numbers.append(match[1])
+                self.units.append(UNITS_AFTER_NUMBER[match[2]])
+            else:
+                self.numbers.append(low)
+        self._keep(low, token)
+
+    def _number(self, token: str) -> None:
+        plain = token.replace(",", "").replace("−", "-")
+        if plain.isdigit():
+            plain = plain.lstrip("0") or "0"
+        elif "." in plain and "/" not in plain:
+            plain = plain.rstrip("0").rstrip(".")
+        self.numbers.append(plain)
+        self._keep(plain, token)
+        self.after_number = True
+
+    def _symbol(self, token: str) -> None:
+        if token[0] in ".!?…:;":
+            self.begins = True
+        if _PUNCTUATION.issuperset(token):
+            if token in _BARE_OPERATORS:
+                self.code.append(token)
+            return
+        rest = []
+        for mark in token:
+            if mark in _MONEY:
+                self.units.append(UNITS_AFTER_NUMBER[mark])
+            elif mark not in _PUNCTUATION and (
+                mark in "@#\\" or unicodedata.category(mark)[0] not in "CPM"
+            ):
+                rest.append(mark)
+        if rest:
+            self.code.append(token.strip(".,;:?'\"()"))
+
+    def _quote(self, token: str) -> None:
+        inside = token.strip("\"“”«»‘’'`")
+        self.quotes.append(" ".join(inside.lower().split()).rstrip(".,;:!?"))
+        for word in inside.split():
+            bare = word.strip(".,;:!?()\"'").lower()
+            if bare:
+                self._keep(bare, bare)
+
+    def _code(self, token: str) -> None:
+        self.code.append(token.strip("`").strip())
+
+    def _code_word(self, token: str) -> None:
+        self.code.append(token if len(token) > 3 else token.lower())
+        self._keep(token.lower(), token.lower())
+
+    def _url(self, token: str) -> None:
+        low = token.rstrip(".,;:!?)").lower()
+        self.urls.append(low)
+        self._keep(low, low)
+
+    def _date(self, token: str) -> None:
+        self.dates.append(token)
+        self._keep(token, token)
+
+    def _keep(self, low: str, shown: str) -> None:
+        if self.begins:
+            self.starts.add(len(self.words))
+            self.begins = False
+        self.words.append(low)
+        self.shown.append(shown)
+
+
+def _symmetric(words: list[str]) -> frozenset[tuple[str, str]]:
+    pairs = set()
+    for i in range(1, len(words) - 1):
+        if words[i] in _SYMMETRIC:
+            left, right = words[i - 1], words[i + 1]
+            pairs.add((left, right) if left < right else (right, left))
+    return frozenset(pairs)
+
+
+def _time_dependent(words: list[str]) -> str:
+    for i, word in enumerate(words):
+        if word in TIMES:
+            return word
+        after = words[i + 1] if i + 1 < len(words) else ""
+        if word in _THIS and after in _PERIODS:
+            return f"{word} {after}"
+        before = words[i - 1] if i else ""
+        if word == "current" and after and after not in _CURRENT_IS_PHYSICS:
+            if before not in _BEFORE_PHYSICS:
+                return word
+        elif (word, after) in _TIMES_OF_TWO:
+            return f"{word} {after}"
+    return ""
+
+
+def _refers_back(words: list[str], text: str) -> str:
+    if not words:
+        return ""
+    for opening in _TURNS:
+        if tuple(words[: len(opening)]) == opening:
+            return " ".join(opening)
+    for i, word in enumerate(words):
+        after = words[i + 1 : i + 5]
+        if word in ANAPHORA:
+            if word in ("it", "that") and not _AHEAD.isdisjoint(after):
+                continue  # "is it safe to …", "how long does it take …"
+            if ":" in text or "\n" in text.strip():
+                continue  # what it points to may follow
+            if all(w in LIGHT or w in ANAPHORA for w in words[:i]) and (
+                word in ("it", "they", "them", "he", "him", "she", "their", "its", "theirs")
+                or not after
+                or all(w in LIGHT or w in ANAPHORA for w in after)
+                or word != "that"
+            ):
+                return word
+        elif word in _BACK and i and words[i - 1] in ("the", "your", "my", "that"):
+            if not after or after[0] in _OF_THE_TALK or word in _ALWAYS_BACK:
+                return f"{words[i - 1]} {word}"
+        elif word == "one" and i and words[i - 1] in ("that", "this", "other", "last"):
+            return f"{words[i - 1]} one"
+    return ""
+
+
+def _language(text: str, words: list[str]) -> str:
+    if not text.isascii():
+        for mark in text:
+            if mark > "\u024f" and mark.isalpha():
+                return unicodedata.name(mark, "?").split()[0].lower()
+    if len(words) < 3:
+        return ""
+    best, most, second = "", 0, 0
+    for language, small in LANGUAGES.items():
+        count = sum(1 for w in words if w in small)
+        if count > most:
+            best, most, second = language, count, most
+        elif count > second:
+            second = count
+    return best if most >= 2 and most > second else ""

@@ -1,0 +1,484 @@
+"""Word lists behind the guards of near-duplicate matching: numbers, units, opposites, names, small words.
+
+They are data, written by hand for English; other languages are told apart, not understood.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ANAPHORA",
+    "FUNCTION",
+    "LANGUAGES",
+    "LIGHT",
+    "MONTHS",
+    "NAMES",
+    "NEGATIONS",
+    "NUMBERS",
+    "POLES",
+    "PREFIXED",
+    "STARTERS",
+    "SYNONYMS",
+    "TIMES",
+    "UNITS",
+    "UNITS_AFTER_NUMBER",
+    "WEEKDAYS",
+    "word_set",
+]
+
+
+def word_set(text: str) -> frozenset[str]:
+    """Return the words of a text as a set."""
+    return frozenset(text.split())
+
+
+def _groups(text: str) -> dict[str, str]:
+    """Map every word of a line to the line's first."""
+    return {word: line.split()[0] for line in text.strip().splitlines() for word in line.split()}
+
+
+_ZERO_TO_TWENTY = """zero . two three four five six seven eight nine ten eleven twelve thirteen fourteen
+fifteen sixteen seventeen eighteen nineteen twenty"""  # "one" is a pronoun more often than a number
+
+NUMBERS = {
+    word: str(value) for value, word in enumerate(_ZERO_TO_TWENTY.split()) if word != "."
+} | {
+    "thirty": "30",
+    "forty": "40",
+    "fifty": "50",
+    "sixty": "60",
+    "seventy": "70",
+    "eighty": "80",
+    "ninety": "90",
+    "hundred": "100",
+    "thousand": "1000",
+    "million": "1000000",
+    "billion": "1000000000",
+    "trillion": "1000000000000",
+    "dozen": "12",
+    "once": "1x",
+    "twice": "2x",
+    "thrice": "3x",
+    "double": "double",
+    "triple": "triple",
+    "half": "half",
+    "first": "1st",
+    "third": "3rd",
+    "fourth": "4th",
+    "fifth": "5th",
+    "sixth": "6th",
+    "seventh": "7th",
+    "eighth": "8th",
+    "ninth": "9th",
+    "tenth": "10th",
+}
+"""Words that are numbers, and how they are written in figures."""
+
+MONTHS = _groups("""
+january
+february
+april
+june
+july
+august
+september sept
+october
+november
+december
+""")
+"""Months that are nothing else; `may` and `march` count beside a number or after `in`."""
+
+WEEKDAYS = _groups("""
+monday mondays
+tuesday tuesdays
+wednesday wednesdays
+thursday thursdays
+friday fridays
+saturday saturdays
+sunday sundays
+christmas xmas
+easter
+halloween
+thanksgiving
+spring
+summer
+autumn
+winter
+weekend weekends
+weekday weekdays
+noon midday
+midnight
+morning mornings
+afternoon afternoons
+evening evenings
+""")
+
+UNITS = _groups("""
+% percent percentage
+$ dollar dollars usd
+€ euro euros eur
+£ gbp sterling
+₹ rupee rupees rs inr
+¥ yen jpy yuan
+cent cents
+km kilometer kilometers kilometre kilometres
+mile miles mi
+meter meters metre metres
+cm centimeter centimeters centimetre centimetres
+mm millimeter millimeters millimetre millimetres
+inch inches
+yard yards
+hectare hectares
+acre acres
+kg kilogram kilograms kilo kilos kgs
+gram grams
+mg milligram milligrams
+ton tons tonne tonnes
+ounce ounces oz
+lb lbs
+liter liters litre litres
+ml milliliter milliliters millilitre millilitres
+gallon gallons
+pint pints
+celsius centigrade
+fahrenheit
+kelvin
+minute minutes mins
+hour hours hrs
+day days
+week weeks
+month months
+year years yrs
+decade decades
+century centuries
+kb kilobyte kilobytes
+mb megabyte megabytes
+gb gigabyte gigabytes
+tb terabyte terabytes
+byte bytes
+bit bits
+watt watts
+kwh
+volt volts
+mph
+kph kmh
+calorie calories kcal
+joule joules
+pixel pixels px
+bitcoin bitcoins btc
+daily
+weekly
+monthly
+yearly annually annual
+hourly
+""")
+"""Words that are units wherever they stand, to their canonical form."""
+
+UNITS_AFTER_NUMBER = UNITS | _groups("""
+mile mi
+meter m
+gram g
+liter l
+second seconds sec secs s
+minute min
+hour h hr
+day d
+week w wk
+year y yr
+foot feet ft
+pound pounds
+stone
+cup cups
+tablespoon tablespoons tbsp
+teaspoon teaspoons tsp
+celsius c °c
+fahrenheit f °f
+degree degrees deg °
+ms millisecond milliseconds
+watt w
+volt v
+knot knots
+am a.m
+pm p.m
+k
+m
+bn
+""")
+"""The same directly behind a number, where short and ambiguous words are units too."""
+
+NEGATIONS = word_set(
+    "not no never none nor neither without cannot nobody nothing nowhere cant wont dont isnt arent "
+    "wasnt werent doesnt didnt hasnt havent hadnt shouldnt wouldnt couldnt aint mustnt nt hardly "
+    "barely except excluding unless lack lacks lacking fail fails failed"
+)
+
+PREFIXED = ("un", "in", "im", "il", "ir", "dis", "non", "de", "anti", "mis")
+"""Prefixes that turn a word into its opposite where the bare word stands in the other text."""
+
+
+def _poles(text: str) -> dict[str, tuple[int, int]]:
+    poles: dict[str, tuple[int, int]] = {}
+    for axis, line in enumerate(text.strip().splitlines()):
+        for pole, side in enumerate(line.split("|")):
+            for word in side.split():
+                poles[word] = (axis, pole)
+    return poles
+
+
+POLES = _poles("""
+more greater larger bigger higher taller heavier longer older faster stronger | less fewer smaller lower shorter lighter younger slower weaker
+most greatest largest biggest highest tallest heaviest longest oldest fastest strongest maximum max maximize maximise | least fewest smallest lowest shortest lightest youngest slowest weakest minimum min minimize minimise
+best better good advantage advantages pros benefits benefit strengths strength | worst worse bad disadvantage disadvantages cons drawbacks drawback weaknesses weakness
+before prior | after following
+above over | below under beneath
+increase increases increasing increased gain gaining raise raising grow | decrease decreases decreasing decreased lose losing reduce reducing lower lowering shrink
+buy buying purchase purchasing | sell selling
+open opening | close closing shut
+enable enabling activate | disable disabling deactivate
+start starting begin beginning | stop stopping end ending quit quitting
+import importing | export exporting
+encode encoding encrypt encrypting compress | decode decoding decrypt decrypting decompress
+upload uploading | download downloading
+install installing | uninstall uninstalling
+add adding insert include including | remove removing delete deleting exclude
+up upward | down downward
+left | right
+north northern | south southern
+east eastern | west western
+cheap cheapest cheaper | expensive dearest
+hot hottest hotter warm | cold coldest colder cool
+early earlier earliest | late later
+inside indoor indoors | outside outdoor outdoors
+push | pull
+win winning won | lost
+lend lending | borrow borrowing
+male males man men boy boys boyfriend husband father son he his him | female females woman women girl girls girlfriend wife mother daughter she her
+parent parents | child children
+introvert introverts | extrovert extroverts
+ascending | descending
+horizontal horizontally | vertical vertically
+positive | negative
+true | false
+legal legally | illegal illegally
+public | private
+income revenue | expense expenses
+profit profits | loss losses
+input inputs | output outputs
+minor | major
+internal internally | external externally
+front | back
+love | hate
+accept accepting | reject rejecting refuse
+always | sometimes
+all every | some
+send sending | receive receiving
+teach teaching | learn learning
+import | export
+save saving | spend spending
+attack attacking | defend defending
+allow allowed | forbid forbidden banned
+safe | dangerous
+possible | impossible
+married | single
+rich | poor
+new | old
+first | last
+same | different
+day | night
+sunrise | sunset
+ancestor ancestors | descendant descendants
+plaintiff | defendant
+employer employers | employee employees
+seller sellers | buyer buyers
+teacher teachers | student students
+landlord landlords | tenant tenants
+""")
+"""Opposites: word to (axis, pole). Both texts may stand on one pole, or only one text may speak of it."""
+
+TIMES = word_set(
+    "today todays tonight yesterday tomorrow now nowadays currently latest newest recent recently "
+    "upcoming presently lately"
+)
+"""Words that make an answer depend on when it is given; some turns of two words are added in the guard."""
+
+ANAPHORA = word_set("it that this these those they them he she him its their theirs")
+
+LIGHT = word_set(
+    "tell explain show give repeat rewrite summarize summarise translate continue describe do make fix "
+    "say compare shorten expand elaborate know mean try use get see help please want need again more "
+    "same thing one ones way example examples what why how who where when which is are was were be "
+    "does did can could should would will shall may might has have had a an the i you we me my your "
+    "our us of in on at to for from with about by as and or but so if then else not no also too just "
+    "ok okay yes thanks thank hi hello there still even only really correct true right wrong work "
+    "works working happen happens happened other another"
+)
+"""Words that a pronoun cannot point to: where only these stand before it, it points at an earlier turn."""
+
+FUNCTION = word_set(
+    "a an the is are am was were be been being do does did done doing have has had having i you we they "
+    "he she it me us them my your our their his her its mine yours ours this that these those there "
+    "here what which who whom whose when where why how can could should would will shall may might "
+    "must of in on at to for from with by about as into onto and or but if then so than not no any some "
+    "s t d ll ve re m one someone anyone people person please just also too very really actually get "
+    "got let lets us"
+)
+"""Words that say little about what is asked; they count as differences, not as content."""
+
+STARTERS = (
+    FUNCTION
+    | LIGHT
+    | word_set(
+        "write list find create convert calculate compute define discuss name suggest recommend provide "
+        "generate design draft build implement solve prove analyze analyse identify outline classify "
+        "extract paraphrase correct edit proofread plan pick choose check evaluate consider imagine suppose "
+        "assume given act answer sort count add remove delete install buy sell learn start stop open close "
+        "best good most many much every all each both between since after before during while although "
+        "because however today if in at under over hey dear sir quick question need looking trying "
+        "difference meaning benefits advantages tips ways reasons steps"
+    )
+)
+"""Words that begin a sentence without being a name."""
+
+LANGUAGES = {
+    "en": word_set("the is are what how do does of and to in for with my can i you why who"),
+    "de": word_set("der die das ist sind was wie und ich nicht ein eine zu mit für kann den dem"),
+    "fr": word_set("le la les est sont que quoi comment et je ne pas un une des du pour dans"),
+    "es": word_set("el la los las es son qué que cómo como y yo no un una de para en por mi"),
+    "it": word_set("il lo la gli è sono che cosa come e io non un una di per in con mio"),
+    "pt": word_set("o os as é são que como e eu não um uma de para em por com meu do da"),
+    "nl": word_set("de het is zijn wat hoe en ik niet een van voor met kan mijn in op te"),
+}
+"""Small words by which languages in Latin letters are told apart."""
+
+NAMES = word_set(
+    "afghanistan africa america american argentina asia australia australian austria bangladesh belgium "
+    "brazil britain british bulgaria california canada canadian chile china chinese colombia croatia cuba "
+    "denmark dutch egypt england english ethiopia europe european finland florida france french german "
+    "germany ghana greece greek hungary iceland india indian indonesia iran iraq ireland irish israel "
+    "italian italy japan japanese kenya korea korean malaysia mexican mexico morocco nepal netherlands "
+    "nigeria norway pakistan pakistani peru philippines poland portugal portuguese romania russia russian "
+    "scotland serbia singapore spain spanish sweden swedish switzerland swiss syria taiwan texas thailand "
+    "tibet turkey turkish uganda uk ukraine usa venezuela vietnam wales zimbabwe amsterdam athens "
+    "bangalore bangkok barcelona beijing berlin boston brussels cairo chennai chicago delhi dublin dubai "
+    "hyderabad istanbul jakarta kolkata lisbon london madrid manila melbourne milan moscow mumbai munich "
+    "nairobi oslo paris prague pune rome seattle seoul shanghai stockholm sydney tokyo toronto vienna "
+    "warsaw zurich google facebook amazon microsoft apple twitter instagram whatsapp snapchat youtube "
+    "linkedin netflix uber airbnb tesla samsung nokia sony intel nvidia oracle ibm wikipedia quora reddit "
+    "android iphone ipad macbook windows linux ubuntu debian macos ios chrome firefox safari python java "
+    "javascript typescript ruby rust golang kotlin swift scala perl php haskell matlab sql mysql postgres "
+    "postgresql mongodb redis sqlite django flask react angular docker kubernetes excel photoshop hindi "
+    "urdu bengali tamil telugu arabic hebrew latin mandarin cantonese islam muslim muslims christianity "
+    "christian christians hindu hindus hinduism buddhism buddhist jewish judaism catholic mars venus "
+    "jupiter saturn neptune pluto mercury einstein newton shakespeare hitler gandhi obama trump clinton "
+    "putin modi"
+)
+"""Names that are known in lower case too; others are told by their capitals."""
+
+SYNONYMS = _groups("""
+make create build produce
+earn make
+get obtain acquire
+buy purchase
+fast quick quickly rapidly rapid
+fastest quickest
+easy simple easily
+best greatest ideal top finest
+big large huge
+improve enhance better
+start begin
+find locate
+fix repair resolve solve
+help assist
+show display
+use utilize utilise using
+happen occur
+choose select pick
+movie film
+movies films
+job career work
+photo picture image
+photos pictures images
+phone mobile smartphone cellphone
+car automobile
+kid child
+kids children
+way method approach
+ways methods
+reason cause
+reasons causes
+difference distinction
+differences distinctions
+meaning definition define
+example instance
+examples instances
+important essential crucial
+company firm business
+error mistake bug
+delete remove erase
+speak talk
+learn study
+teach instruct
+think believe
+opinion view thought
+opinions views thoughts
+effect impact consequence
+effects impacts consequences
+affect influence
+benefit advantage
+benefits advantages pros
+disadvantage drawback
+disadvantages drawbacks cons
+lose shed
+fat weight
+afraid scared
+angry mad
+sick ill
+doctor physician
+teacher instructor
+students pupils
+money cash
+price cost
+cheap inexpensive affordable
+trip journey
+house home
+city town
+shop store
+answer reply respond
+ask question
+explain describe
+allow permit
+need require
+want wish
+like enjoy
+hate dislike
+stop quit cease
+keep maintain
+end finish
+look appear
+wrong incorrect
+possible feasible
+difficult hard
+main primary
+kind type sort
+kinds types sorts
+website site webpage
+email mail
+internet online web
+app application
+apps applications
+program software
+programming coding
+function method
+list array
+maximum max
+minimum min
+usa america
+uk britain
+pm minister
+exam test
+exams tests
+degree diploma
+university college
+guy man
+wife spouse
+""")
+"""Words that may stand for each other; the first of a line is the one compared. Chains are not followed."""
