@@ -15,6 +15,7 @@ import numpy as np
 from .dataset import TrainingFailed
 from .heads import Blocks
 from .judges import Question
+from .states import standing
 
 __all__ = ["ENOUGH_ROWS", "LEAST_ROWS", "Labels", "Used"]
 
@@ -22,9 +23,9 @@ LEAST_ROWS = 25
 """Labelled answers of each model that a fit needs at least."""
 ENOUGH_ROWS = 40
 """Rows from which on answers are judged by comparing them, although a judge of each alone has more
-rows: with 40 of 700 rows complete the Brier score was .074 against .120, .224 against .230 (three
-models), .131 against .136 and .221 against .228 (pairs), on three shared logs. Forecasts from an
-answer were up to .026 worse with so few rows than from the prompt alone: they need half its rows."""
+rows: with 40 of 700 the Brier score of pairs was .131 against .136, and .221 against .228, on two
+shared logs. Forecasts from an answer were up to .026 worse with so few rows than from the prompt
+alone: they need half its rows."""
 _LEAST_PROMPTS = 10
 """Different prompts among the rows of a part: near-identical ones lie in one fold together, and the
 others must do without it."""
@@ -41,8 +42,9 @@ class Used:
         answers: Labelled answers of each model. Length m.
         questions: (answered, target) → rows that hold what it needs.
         stands_in: (answered, target) → the question that answers it, fitted on more rows.
-        states: Rows that the learner over states was fitted on; None where there is none, 0 where
-            there were too few.
+        states: Of each model, the rows on which its answer stands beside others, which its learner
+            over states compares, and those that hold others' answers without its own, from which
+            it forecasts; each 0 where there were too few. Empty without such learners.
     """
 
     models: tuple[str, ...]
@@ -51,24 +53,25 @@ class Used:
     answers: tuple[int, ...]
     questions: Mapping[Question, int]
     stands_in: Mapping[Question, Question]
-    states: int | None
+    states: tuple[tuple[int, int], ...]
 
     def in_words(self) -> list[str]:
         """Return it line by line; nothing where every row has a label of every model."""
         if self.complete == self.rows:
             return []
-        each = ", ".join(f"{n:,} of {m}" for m, n in zip(self.models, self.answers, strict=True))
+        each = self._each(self.answers)
         told = [
             f"{self.rows:,} rows have some label, {self.complete:,} one of every model; "
             f"P(right | prompt, own answer) is fitted on every labelled answer: {each}"
         ]
-        if self.states == 0:
+        if self.states:
+            compared = self._each([n for n, _ in self.states])
+            asked = self._each([n for _, n in self.states])
             told.append(
-                f"{self.complete:,} complete rows are too few for a learner over several answers: "
-                "each answer is scored alone, and models not asked yet by the prompt alone"
+                f"fitted on rows with several answers: {compared}; "
+                f"forecasts after others' answers: {asked}; where that is 0 there are too few, "
+                "and an answer is scored alone, a model not asked yet by the prompt alone"
             )
-        elif self.states is not None:
-            told.append(f"several answers together are judged from {self.states:,} complete rows")
         fitted = [
             n
             for (answered, j), n in self.questions.items()
@@ -94,8 +97,14 @@ class Used:
             "answers": dict(zip(self.models, self.answers, strict=True)),
             "questions": {self._question(q): n for q, n in self.questions.items()},
             "stands_in": {self._question(a): self._question(b) for a, b in self.stands_in.items()},
-            "states": self.states,
+            "states": {
+                model: {"compared": compared, "forecast": asked}
+                for model, (compared, asked) in zip(self.models, self.states, strict=False)
+            },
         }
+
+    def _each(self, counts: Sequence[int]) -> str:
+        return ", ".join(f"{n:,} of {m}" for m, n in zip(self.models, counts, strict=True))
 
     def _question(self, question: Question) -> str:
         answered, target = question
@@ -148,10 +157,27 @@ class Labels:
         rows = int(self.serves((first, target)).sum())
         return None if self._enough(self.serves(question), rows, bool(first)) else (first, target)
 
-    @property
-    def several(self) -> bool:
-        """Whether the complete rows are enough for a learner over several answers."""
-        return self._enough(self.complete, len(self.complete), True)
+    def states(self, target: int) -> np.ndarray:
+        """Return which rows show the target's label in which states. Shape (2^m, n), bool."""
+        m = len(self.readable)
+        inside = np.array([[bool(state >> j & 1) for j in range(m)] for state in range(1 << m)])
+        missing = inside.astype(int) @ (~self._said).T.astype(int)
+        return np.asarray((missing == 0) & self._labelled[:, target])
+
+    def compared(self, target: int) -> int:
+        """Return the rows on which a target's answer stands beside others; 0 if they are too few."""
+        return self._rows_of(target, 2)
+
+    def forecast(self, target: int) -> int:
+        """Return the rows from which a target is forecast after others' answers; 0 if too few."""
+        return self._rows_of(target, 0)
+
+    def _rows_of(self, target: int, kind: int) -> int:
+        states = self.states(target)
+        of_kind = [s for s in range(1, len(states)) if standing(s, target) == kind]
+        mask = np.asarray(states[of_kind].any(axis=0))
+        beside = int(self._labelled[:, target].sum())
+        return int(mask.sum()) if self._enough(mask, beside, kind == 2) else 0
 
     def _enough(self, mask: np.ndarray, beside: int, compares: bool) -> bool:
         wanted = min(ENOUGH_ROWS, beside / 2) if compares else beside / 2

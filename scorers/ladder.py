@@ -26,7 +26,7 @@ from .folds import fold_ids, prompt_groups
 from .heads import Blocks, texts_of
 from .judges import FEW_ROWS, FOLDS, FOLDS_FEW, Judge, Question, fit_judges, gain_trust
 from .labelled import Labels, Used
-from .states import StateInputs, StateModel, fit_states, plain_states, standing
+from .states import IDENTITY, StateInputs, StateModel, fit_states, plain_states, standing
 
 __all__ = [
     "MAX_MODELS",
@@ -277,7 +277,7 @@ def fit_ladder(
         models=tuple(models),
         readable=readable,
         strength=np.nanmean(y, axis=0),
-        trust=gain_trust(min(fewest, used.states or fewest)),
+        trust=gain_trust(min([fewest, *(n for _, n in used.states if n)])),
         n=len(rows),
         members=tuple(members),
     )
@@ -406,9 +406,10 @@ def _questions(labels: Labels) -> tuple[list[Question], dict[Question, Question]
 def _used(models: tuple[str, ...], labels: Labels) -> Used:
     complete = int(labels.complete.sum())
     fitted, stands_in = _questions(labels)
-    states = None
+    states: tuple[tuple[int, int], ...] = ()
     if not _is_pairwise(labels):
-        states = complete if labels.several else 0
+        targets = range(len(models))
+        states = tuple((labels.compared(j), labels.forecast(j)) for j in targets)
     return Used(
         models=models,
         rows=len(labels.complete),
@@ -488,8 +489,9 @@ def _fit_states(
     learners = []
     for j in range(m):
         steps.step("states")
-        if labels.several:
-            learner, every = _fit_target(inputs, y[:, j], j, folds, seed, labels.complete)
+        if labels.compared(j):
+            shown, forecasts = labels.states(j), labels.forecast(j) > 0
+            learner, every = _fit_target(inputs, y[:, j], j, folds, seed, shown, forecasts)
         else:
             learner = plain_states(j, m)
             every = np.stack([learner.raw(inputs, state) for state in range(1 << m)])
@@ -544,43 +546,49 @@ def _fit_target(
     target: int,
     folds: np.ndarray,
     seed: int,
-    complete: np.ndarray,
+    shown: np.ndarray,
+    forecasts: bool,
 ) -> tuple[StateModel, np.ndarray]:
     """Return one target's learner and its out-of-fold scores before calibration, (2^m, n).
 
-    Fitted and calibrated on the complete rows; all are scored.
+    Fitted and calibrated on the states that rows with its label show; all rows are scored.
     """
     n, m = inputs.before.shape
     most = max(1, STATE_ROWS // (1 << m))
     rng = np.random.default_rng(seed)
     raw = np.zeros((1 << m, n))
+    labelled = shown.any(axis=0)
+
+    def fitted(rows: np.ndarray, **more: Any) -> StateModel:
+        part = None if shown.all() else shown[:, rows]
+        given = inputs.take(rows)
+        return fit_states(
+            given, y[rows], target, seed=seed, shown=part, forecasts=forecasts, **more
+        )
+
     for k in range(int(folds.max()) + 1):
-        a, v = np.flatnonzero((folds != k) & complete), np.flatnonzero(folds == k)
+        a, v = np.flatnonzero((folds != k) & labelled), np.flatnonzero(folds == k)
         if len(a) > most:
             a = np.sort(rng.permutation(a)[:most])
-        learner = fit_states(inputs.take(a), y[a], target, seed=seed)
+        learner = fitted(a)
         held = inputs.take(v)
         for state in range(1, 1 << m):
             raw[state, v] = learner.raw(held, state)
     calibrations = []
     for kind in range(3):
         states = [state for state in range(1, 1 << m) if standing(state, target) == kind]
-        scores = raw[states][:, complete]
+        pairs = shown[states]
+        if not pairs.any() or (kind == 0 and not forecasts):
+            calibrations.append(IDENTITY)
+            continue
         # A row is worth one label, however many states it is seen in.
-        weight = np.full(scores.size, 1.0 / max(1, len(states)))
-        calibrations.append(
-            fit_calibration(scores.ravel(), np.tile(y[complete], len(states)), weight)
-        )
-    rows = np.flatnonzero(complete)
+        weight = np.broadcast_to(1.0 / np.maximum(1, pairs.sum(axis=0)), pairs.shape)
+        truth = np.broadcast_to(y, pairs.shape)
+        calibrations.append(fit_calibration(raw[states][pairs], truth[pairs], weight[pairs]))
+    rows = np.flatnonzero(labelled)
     if len(rows) > most:
         rows = np.sort(rng.permutation(rows)[:most])
-    learner = fit_states(
-        inputs.take(rows),
-        y[rows],
-        target,
-        seed=seed,
-        calibrate=(calibrations[0], calibrations[1], calibrations[2]),
-    )
+    learner = fitted(rows, calibrate=(calibrations[0], calibrations[1], calibrations[2]))
     return learner, raw
 
 

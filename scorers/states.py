@@ -19,6 +19,7 @@ from .linear_head import N_KNOTS, ColumnMap, LinearHead, fit_linear, sigmoid
 
 __all__ = [
     "EXTRA",
+    "IDENTITY",
     "StateInputs",
     "StateModel",
     "fit_states",
@@ -250,7 +251,8 @@ class StateModel:
 
 
 _NO_ROWS = np.zeros(0)
-_IDENTITY = Calibration(slope=1.0, skew=0.0, bias=0.0, knots=_NO_ROWS, steps=_NO_ROWS, blend=0.0)
+IDENTITY = Calibration(slope=1.0, skew=0.0, bias=0.0, knots=_NO_ROWS, steps=_NO_ROWS, blend=0.0)
+"""Leaves probabilities as they are."""
 
 
 def fit_states(
@@ -261,6 +263,8 @@ def fit_states(
     seed: int,
     calibrate: tuple[Calibration, Calibration, Calibration] | None = None,
     max_rows: int = MAX_PAIRS,
+    shown: np.ndarray | None = None,
+    forecasts: bool = True,
 ) -> StateModel:
     """Fit one target over all states in which someone has answered.
 
@@ -271,12 +275,22 @@ def fit_states(
         seed: Of the sample and the trees.
         calibrate: By `standing`; None for none.
         max_rows: (row, state) pairs fitted on at most.
+        shown: Which rows hold a state's answers, for one at least each. Shape (2^m, n), bool; None
+            for all. The label of the target must be known.
+        forecasts: Whether the target is judged by others' answers before its own is there; else
+            level 1 alone does it, and there are no trees, as they are for all states.
 
     Cost: features of the pairs drawn only, whatever n and the number of states.
     """
     n, m = x.before.shape
     n_states = (1 << m) - 1
-    pairs = _draw(n * n_states, max_rows, seed)
+    if shown is None:
+        total = n * n_states
+        pairs = _draw(total, max_rows, seed)
+    else:
+        known = np.flatnonzero(shown[1:])
+        total = len(known)
+        pairs = known[_draw(total, max_rows, seed)]
     features, labels, has_target = [], [], []
     for number in range(n_states):  # pairs come state by state
         state = number + 1
@@ -287,27 +301,29 @@ def fit_states(
         has_target.append(np.full(len(rows), bool(state >> target & 1)))
     f, t, inside = np.vstack(features), np.concatenate(labels), np.concatenate(has_target)
     # a row comes once a state: the labels are worth n, not n x states
-    repeats = max(1.0, n_states / _STATES_A_LABEL)
+    repeats = max(1.0, total / n / _STATES_A_LABEL)
     boost = None
-    if n >= _FEW_BOOST:
+    if n >= _FEW_BOOST and forecasts:
         least = int(max(_LEAF_ROWS, _LEAF_ROWS * repeats))
         boost = fit_boost(f, t, seed=seed, leaves=8, rate=0.05, trees=100, min_leaf=least)
     l2 = _STATE_L2 * repeats
     linear_in = fit_linear(f[inside], t[inside], l2=l2)
     linear_out = linear_in
-    if m > 1 and not inside.all():
+    if not forecasts:
+        linear_out = _column(0, m)
+    elif m > 1 and not inside.all():
         linear_out = fit_linear(f[~inside], t[~inside], l2=l2)
     return StateModel(
         target=target,
         boost=boost,
         linear_in=linear_in,
         linear_out=linear_out,
-        calibration=calibrate or (_IDENTITY, _IDENTITY, _IDENTITY),
+        calibration=calibrate or (IDENTITY, IDENTITY, IDENTITY),
     )
 
 
 def plain_states(target: int, m: int) -> StateModel:
-    """Return what stands where too few rows hold every model's label: level 1 as it is.
+    """Return what stands where too few rows hold several answers: level 1 as it is.
 
     P(right | prompt, own answer) once the target has answered, P(right | prompt) before.
     """
@@ -316,7 +332,7 @@ def plain_states(target: int, m: int) -> StateModel:
         boost=None,
         linear_in=_column(1, m),
         linear_out=_column(0, m),
-        calibration=(_IDENTITY, _IDENTITY, _IDENTITY),
+        calibration=(IDENTITY, IDENTITY, IDENTITY),
     )
 
 

@@ -128,12 +128,14 @@ def _same_live(artifact: Artifact, rows: list[TrafficRow], q: np.ndarray) -> Non
             np.testing.assert_allclose(live, q[(2 << rung) - 1][i], rtol=0, atol=1e-9)
 
 
-def test_few_complete_rows_leave_the_first_level_as_it_is(tmp_path: Path) -> None:
+def test_few_rows_with_several_answers_leave_the_first_level_as_it_is(tmp_path: Path) -> None:
     """An answer is scored alone, a model not asked yet by the prompt; saved and asked live the same."""
-    made = holed(240, THREE, lambda i, j: i < 30 or j == i % 3)
+    made = holed(240, THREE, lambda i, j: i < 30 or j == i % 3, calls=True)
     trained = train(collect(made), THREE, seeds=1)
-    assert trained.oof.used.states == 0
-    assert "30 complete rows are too few" in " ".join(trained.oof.used.in_words())
+    assert trained.oof.used.states == ((0, 0),) * 3
+    assert "several answers: 0 of tiny, 0 of small, 0 of large" in " ".join(
+        trained.oof.used.in_words()
+    )
     trained.save(tmp_path / "s", created="now")
     artifact = load(tmp_path / "s", THREE)
     fresh = [traffic.as_read(row) for row in traffic.rows(12, THREE, seed=5, start=2_000)]
@@ -145,16 +147,45 @@ def test_few_complete_rows_leave_the_first_level_as_it_is(tmp_path: Path) -> Non
     _same_live(artifact, fresh, q)
 
 
-def test_the_second_level_learns_from_complete_rows() -> None:
-    """As many as there are, and every labelled row has scores of every state."""
-    made = holed(240, THREE, lambda i, j: i < 60 or j == i % 3)
-    data = read_dataset(made)
+def test_few_rows_to_forecast_from_leave_forecasts_to_the_prompt(tmp_path: Path) -> None:
+    """While answers that are there are compared."""
+    made = holed(240, THREE, lambda i, j: i < 50 or j == i % 3, calls=True)
+    trained = train(collect(made), THREE, seeds=1)
+    assert trained.oof.used.states == ((50, 0),) * 3
+    trained.save(tmp_path / "s", created="now")
+    artifact = load(tmp_path / "s", THREE)
+    fresh = [traffic.as_read(row) for row in traffic.rows(12, THREE, seed=5, start=2_000)]
+    q = artifact.model.probabilities(read_dataset(fresh), np.arange(12))
+    np.testing.assert_allclose(q[0b011][:, 2], q[0][:, 2], rtol=0, atol=1e-6)
+    assert np.abs(q[0b011][:, 0] - q[0b001][:, 0]).max() > 0.01
+    _same_live(artifact, fresh, q)
+
+
+def test_answers_are_compared_where_no_row_is_complete() -> None:
+    """A label and the other answers are enough, and every row is scored in every state."""
+    data = read_dataset(holed(240, THREE, lambda i, j: j == i % 3))
     model, oof = fit_ladder(data, np.arange(240), THREE, seeds=1)
-    assert oof.used.states == 60
+    assert oof.used.complete == 0
+    assert oof.used.states == ((80, 80),) * 3
     assert oof.q.shape == (8, 240, 3)
     assert ((oof.q >= 0) & (oof.q <= 1)).all()
     assert model.n == 240
-    assert model.members[0].states[0].calibration[1].slope != 1.0
+    fresh = read_dataset(traffic.rows(150, THREE, seed=5, start=2_000))
+    q = model.probabilities(fresh, np.arange(150))
+    assert auroc(q[0b111][:, 1], fresh.score[:, 1]) > 0.8
+
+
+def test_a_state_is_learned_from_rows_that_show_it() -> None:
+    """By the label of the target and the answers of all in the state."""
+    made = holed(60, THREE, lambda i, j: j == i % 3)
+    for row in made:
+        row.responses[2].text = None
+    b = read_dataset(made).blocks
+    labels = Labels(b, np.arange(60), (True, True, True), np.arange(60))
+    shown = labels.states(0)
+    assert shown[0b011].tolist() == [i % 3 == 0 for i in range(60)]
+    assert not shown[0b101].any()
+    assert labels.states(2)[0b111].tolist() == [i % 3 == 2 for i in range(60)]
 
 
 def test_a_row_is_scored_by_heads_that_saw_none_of_its_fold() -> None:
@@ -207,7 +238,8 @@ def test_a_label_says_that_there_was_an_answer() -> None:
 def test_one_missing_label_is_no_reason_to_do_otherwise() -> None:
     """39 complete rows of 40 are fitted as 40 of 40 would be."""
     data = read_dataset(holed(40, THREE, lambda i, j: (i, j) != (7, 2)))
-    assert fit_ladder(data, np.arange(40), THREE, seeds=1)[1].used.states == 39
+    used = fit_ladder(data, np.arange(40), THREE, seeds=1)[1].used
+    assert used.states == ((40, 40), (40, 40), (39, 39))
     data = read_dataset(holed(40, PAIR, lambda i, j: (i, j) != (7, 1)))
     assert not fit_ladder(data, np.arange(40), PAIR, seeds=1)[1].used.stands_in
 
