@@ -15,6 +15,7 @@ import anyio
 
 from .budget import cost_of_failure
 from .caching import Caching
+from .clock import SystemClock
 from .ending import ended_by, with_unneeded
 from .errors import (
     CascadeError,
@@ -52,6 +53,9 @@ _log = logging.getLogger("cascade")
 
 EXPECTED_SHARE = 0.75
 """A rung is expected to take as long as this share of its last calls did at most."""
+
+_TIMERS_S = 0.005
+"""Seconds by which a timer may be early."""
 
 _UNSCORED = Score(confidence=None, why_unknown="no scorer")
 
@@ -155,6 +159,9 @@ class Driver:
         self._spending = spending
         self._caching = caching
         self._hedging = None if hedge is None else Hedging(hedge)
+        self._is_bounded = self._hedging is None and _keep_deadlines(
+            client, scorer, spending, caching, clock
+        )
         self._scopes: set[anyio.CancelScope] = set()
         self._cut = False
 
@@ -178,9 +185,17 @@ class Driver:
         When the time of the ask is over, or the engine is closed, what is going on is cancelled and
         the walk comes to its end with what it has.
         """
-        deadline = ask.context.deadline
         if self._cut:  # closed while this ask was on its way
             return self._wind_up(steps, ask)
+        if self._is_bounded:
+            ending = await self._perform(steps, ask, partial(self._call_alone, ask))
+            await self._breathe(ask)
+            return ending
+        return await self._run_watched(steps, ask)
+
+    async def _run_watched(self, steps: Generator[Effect, Outcome, Ending], ask: Ask) -> Ending:
+        """Run a walk some part of which may not end by itself in time."""
+        deadline = ask.context.deadline
         if deadline is None:
             scope = anyio.CancelScope()
         else:
@@ -199,13 +214,16 @@ class Driver:
             self._scopes.discard(scope)
         if ending is None:
             ending = self._wind_up(steps, ask)
-        if ask.called_at is None:
-            # Nothing was waited for: a row of such asks must not keep the event loop to itself.
-            await anyio.lowlevel.cancel_shielded_checkpoint()
+        await self._breathe(ask)
         if calls is None:
             return ending
         unneeded = calls.unneeded(self._ladder, ending)
         return with_unneeded(ending, unneeded) if unneeded else ending
+
+    async def _breathe(self, ask: Ask) -> None:
+        """Let others run if nothing was waited for: a row of such asks would keep the loop to itself."""
+        if ask.called_at is None:
+            await anyio.lowlevel.cancel_shielded_checkpoint()
 
     async def _perform_beside(
         self, steps: Generator[Effect, Outcome, Ending], ask: Ask, calls: SideBySide
@@ -345,10 +363,16 @@ class Driver:
         except CascadeError as exc:
             # A client that cannot send this request (`ConfigError`) is one failed rung like any other:
             # what earlier rungs answered is paid for, and another rung may take it.
-            ask.calling.discard(rung)
-            latency_s = self._clock.monotonic() - started
+            now = self._clock.monotonic()
+            latency_s = now - started
+            deadline = ask.context.deadline
+            if self._cut:
+                return self._cancelled(rung, _closed(), ask)
             if isinstance(exc, ProviderTimeout):
+                if deadline is not None and now >= deadline - _TIMERS_S:
+                    return self._cancelled(rung, _out_of_time(ask), ask)
                 self._note_latency(rung, latency_s)
+            ask.calling.discard(rung)
             return Failed(
                 error=exc,
                 latency_s=latency_s,
@@ -372,6 +396,23 @@ class Driver:
             return Score(
                 confidence=None, why_unknown=f"scorer failed: {type(exc).__name__}", cost_usd=None
             )
+
+
+def _keep_deadlines(
+    client: Client,
+    scorer: Scorer | None,
+    spending: Spending | None,
+    caching: Caching | None,
+    clock: Clock,
+) -> bool:
+    """Return whether all that an ask waits for ends by itself at its deadline."""
+    return (
+        isinstance(clock, SystemClock)
+        and getattr(client, "keeps_deadlines", False)
+        and (scorer is None or getattr(scorer, "is_immediate", False))
+        and (spending is None or spending.is_immediate)
+        and (caching is None or getattr(caching.store, "is_immediate", False))
+    )
 
 
 def _closed() -> EngineClosed:

@@ -82,7 +82,7 @@ def make_request(
         messages=messages,
         tools=tools,
         response_format=response_format,
-        temperature=temperature,
+        temperature=None if temperature is None else float(temperature),
         max_tokens=max_tokens,
         stop=stop,
         seed=seed,

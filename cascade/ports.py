@@ -15,7 +15,12 @@ __all__ = ["Cache", "Client", "Clock", "Observer", "Scorer", "Sink"]
 
 @runtime_checkable
 class Client(Protocol):
-    """Performs calls to one provider."""
+    """Performs calls to one provider.
+
+    One with an attribute `keeps_deadlines` that is true ends each call by itself at
+    `call.context.deadline`, in `ProviderTimeout`, and ends what is in flight when it is closed: the
+    engine then need not watch over it, which would cost every ask 7 µs.
+    """
 
     async def complete(self, call: ModelCall) -> Answer:
         """Return the model's answer.
@@ -63,7 +68,10 @@ class Cache(Protocol):
 
 @runtime_checkable
 class Scorer(Protocol):
-    """Says how likely an answer is right."""
+    """Says how likely an answer is right.
+
+    One with an attribute `is_immediate` that is true waits for nothing, and needs no watching over.
+    """
 
     @property
     def version(self) -> str:

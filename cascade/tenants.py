@@ -21,6 +21,7 @@ class Rungs:
 
     def __init__(self, clients: Sequence[Client]) -> None:
         self._clients = clients
+        self.keeps_deadlines = all(getattr(client, "keeps_deadlines", False) for client in clients)
 
     async def complete(self, call: ModelCall) -> Answer:
         """Return the answer of the call's rung; see `ports.Client`."""
@@ -42,6 +43,7 @@ class TenantLimits:
 
     def __init__(self, client: Client, limits: Mapping[str, CallLimits], clock: Clock) -> None:
         self._client = client
+        self.keeps_deadlines: bool = getattr(client, "keeps_deadlines", False)
         self._limited = {
             name: Limited(client, limit, provider="tenants", clock=clock, by="tenant")
             for name, limit in limits.items()

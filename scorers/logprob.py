@@ -26,6 +26,9 @@ class LogprobScorer:
             raise ValueError(f"measure: {measure!r} given; allowed: {', '.join(MAPS)}")
         self._measure = measure
 
+    is_immediate = True
+    """It waits for nothing."""
+
     @property
     def version(self) -> str:
         """Name, measure and version of the map."""

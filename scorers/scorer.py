@@ -40,6 +40,9 @@ class TrainedScorer:
         self._lock = threading.Lock()
         self._recent: OrderedDict[int, tuple[Request, Turn, dict[_Mark, Heard]]] = OrderedDict()
 
+    is_immediate = True
+    """It waits for nothing."""
+
     @property
     def version(self) -> str:
         """``trained/`` and the digest of the artifact."""

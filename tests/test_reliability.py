@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from cascade import (
@@ -14,6 +15,8 @@ from cascade import (
     BudgetExceeded,
     Cascade,
     CircuitOpen,
+    DeadlineExceeded,
+    EngineClosed,
     LadderError,
     LimitReached,
     RequestError,
@@ -124,7 +127,7 @@ async def test_a_slow_member_is_hedged_and_the_loser_is_paid(
     )
     async with engine:
         results = [await engine.ask("Which?") for _ in range(2)]
-        assert upstream.wait_until_closed("hang")
+        assert await anyio.to_thread.run_sync(upstream.wait_until_closed, "hang")
     hedged = next(result for result in results if result.attempts[0].tries)
     assert hedged.attempts[0].provider == "quick"
     (loser,) = hedged.attempts[0].tries
@@ -149,7 +152,7 @@ async def test_the_next_rung_is_asked_beside_a_slow_one(
     async with engine:
         with anyio.fail_after(5):
             result = await engine.ask("Which?")
-        assert upstream.wait_until_closed("hang")
+        assert await anyio.to_thread.run_sync(upstream.wait_until_closed, "hang")
     assert (result.text, result.rung) == ("lead", 1)
     assert [a.verdict for a in result.attempts] == ["accepted", "hedged"]
     assert result.cost_usd == pytest.approx(90e-6 + 9e-6)
@@ -361,3 +364,46 @@ async def test_pools_that_make_no_sense_are_refused(write: Any, pool: str, messa
     """The message names the member, what was given and what is allowed."""
     with pytest.raises(LadderError, match=message):
         write({"a": "ok", "p": f"{{kind: pool, {pool}}}"}, ["model: m, provider: p"])
+
+
+async def test_closing_cuts_a_call_that_hangs(write: Any, upstream: UpstreamServer) -> None:
+    """After the grace time its connection is closed, no rung is called any more, the record says so."""
+    sink = ListSink()
+    engine = write(
+        {"slow": "hang", "up": "ok"},
+        ["model: s, provider: slow, unknown: accept", "model: l, provider: up"],
+        "grace_s: 0.05",
+        sink=sink,
+    )
+    errors: list[EngineClosed] = []
+
+    async def one() -> None:
+        try:
+            await engine.ask("Which?")
+        except EngineClosed as error:
+            errors.append(error)
+
+    before = len(upstream.seen("ok"))
+    async with anyio.create_task_group() as tasks, engine:
+        tasks.start_soon(one)
+        while not upstream.open_connections("hang"):
+            await anyio.sleep(0.01)
+    assert upstream.wait_until_closed("hang")
+    assert [attempt.model for attempt in errors[0].attempts] == ["s"]
+    assert errors[0].cost_usd is None
+    assert [record["outcome"] for record in sink.records] == ["cut"]
+    assert len(upstream.seen("ok")) == before
+
+
+async def test_the_deadline_of_an_ask_ends_a_call_that_hangs(
+    write: Any, upstream: UpstreamServer
+) -> None:
+    """Whatever the provider's own timeout; the upstream sees its connection closed."""
+    engine = write({"slow": "hang"}, ["model: s, provider: slow"])
+    async with engine:
+        began = anyio.current_time()
+        with pytest.raises(DeadlineExceeded, match=r"deadline_s 0\.2 ran out") as caught:
+            await engine.ask("Which?", deadline_s=0.2)
+        assert anyio.current_time() - began < 2.0
+        assert await anyio.to_thread.run_sync(upstream.wait_until_closed, "hang")
+    assert caught.value.cost_usd is None

@@ -13,7 +13,7 @@ from ..types import Answer, ModelCall
 from ..wire.anthropic import decode_response, encode_request
 from ..wire.rate_limits import ANTHROPIC_LIMITS, pause_s
 from ..wire.status import error_from_status
-from .endpoint import auth_value, endpoint_url, json_headers
+from .endpoint import auth_value, endpoint_url, json_headers, time_for
 from .http import Limits, Transport, default_transport
 
 __all__ = ["AnthropicClient"]
@@ -71,13 +71,18 @@ class AnthropicClient:
     def __repr__(self) -> str:
         return f"AnthropicClient(name={self.name!r}, url={self._url.partition('?')[0]!r})"
 
+    @property
+    def keeps_deadlines(self) -> bool:
+        """Whether a call ends by itself at the deadline of its ask: by the machine's own clock."""
+        return isinstance(self._clock, SystemClock)
+
     async def complete(self, call: ModelCall) -> Answer:
         """Return the model's answer; see `ports.Client`."""
         status, headers, body = await self._transport.post(
             self._url,
             self._headers,
             encode_request(call),
-            timeout_s=self._timeout_s,
+            timeout_s=time_for(call, self._timeout_s, self._clock, self.name),
             provider=self.name,
             model=call.model,
         )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from ..errors import ConfigError
+from ..errors import ConfigError, ProviderTimeout
+from ..ports import Clock
+from ..types import ModelCall
 
-__all__ = ["auth_value", "endpoint_url", "json_headers"]
+__all__ = ["auth_value", "endpoint_url", "json_headers", "time_for"]
 
 
 def endpoint_url(provider: str, base_url: str, path: str, *, default_path: str = "") -> str:
@@ -76,3 +78,19 @@ def json_headers(
         **auth,
         **{name.lower(): value for name, value in (extra or {}).items()},
     }
+
+
+def time_for(call: ModelCall, timeout_s: float, clock: Clock, provider: str) -> float:
+    """Return the seconds a call may take: the provider's timeout, or what its ask has left of its own.
+
+    Raises:
+        ProviderTimeout: Nothing is left; no request is made.
+    """
+    deadline = call.context.deadline
+    if deadline is None:
+        return timeout_s
+    left_s = deadline - clock.monotonic()
+    if left_s <= 0.0:
+        message = "the ask's time was over before the request was sent"
+        raise ProviderTimeout(message, provider=provider, model=call.model, sent=False)
+    return min(timeout_s, left_s)

@@ -43,6 +43,9 @@ BLAMED_S = 1.0
 otherwise never be found out when asks have less time than its own timeout. Shorter, the ask had come
 too late to blame anybody."""
 
+_TIMERS_S = 0.005
+"""Seconds by which a timer may be early."""
+
 _BUCKETS = 10
 """Parts of the window: it slides by a tenth of its length."""
 
@@ -235,6 +238,7 @@ class Breaking:
         clock: Clock | None = None,
     ) -> None:
         self._client = client
+        self.keeps_deadlines: bool = getattr(client, "keeps_deadlines", False)
         self._settings = settings
         self._provider = provider
         self._clock = clock or SystemClock()
@@ -255,13 +259,14 @@ class Breaking:
         try:
             answer = await self._client.complete(call)
         except ProviderError as exc:
-            self._note(breaker, ticket, call.model, exc)
+            if isinstance(exc, ProviderTimeout) and self._is_out_of_time(call):
+                self._blame_for_time(breaker, ticket, call.model, began)
+            else:
+                self._note(breaker, ticket, call.model, exc)
             raise
         except BaseException:  # cancelled, or a mistake of ours
-            now = self._clock.monotonic()
-            deadline = call.context.deadline
-            if deadline is not None and now >= deadline and now - began >= BLAMED_S:
-                self._failed(breaker, ticket, call.model, "no answer within the ask's deadline")
+            if self._is_out_of_time(call):
+                self._blame_for_time(breaker, ticket, call.model, began)
             else:  # no news of the deployment
                 breaker.gave_up(ticket)
             raise
@@ -300,6 +305,17 @@ class Breaking:
             breaker.gave_up(ticket)
         elif breaker.succeeded(ticket, self._clock.monotonic()):
             self._tell_closed(model)
+
+    def _is_out_of_time(self, call: ModelCall) -> bool:
+        deadline = call.context.deadline
+        return deadline is not None and self._clock.monotonic() >= deadline - _TIMERS_S
+
+    def _blame_for_time(self, breaker: Breaker, ticket: int, model: str, began: float) -> None:
+        """Note that the end of the ask has cut a call: its deployment's fault if it had time enough."""
+        if self._clock.monotonic() - began >= BLAMED_S:
+            self._failed(breaker, ticket, model, "no answer within the ask's deadline")
+        else:
+            breaker.gave_up(ticket)
 
     def _failed(self, breaker: Breaker, ticket: int, model: str, why: str) -> None:
         now = self._clock.monotonic()

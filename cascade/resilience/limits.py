@@ -56,6 +56,7 @@ class Limited:
     ) -> None:
         self.when_full = limits.when_full
         self._client = client
+        self.keeps_deadlines: bool = getattr(client, "keeps_deadlines", False)
         self._limits = limits
         self._provider = provider
         self._clock = clock or SystemClock()

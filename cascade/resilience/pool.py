@@ -66,6 +66,9 @@ class Pool:
         _check(name, members, strategy, sticky)
         self.name = name
         self._deployments = tuple(Deployment(member) for member in members)
+        self.keeps_deadlines = all(
+            getattr(member.client, "keeps_deadlines", False) for member in members
+        )
         self._sticky = sticky
         self._clock = clock or SystemClock()
         rng = rng or Random()  # noqa: S311 - spreads calls, keeps no secret

@@ -171,6 +171,7 @@ class Retrying:
         elsewhere: Elsewhere | None = None,
     ) -> None:
         self._client = client
+        self.keeps_deadlines: bool = getattr(client, "keeps_deadlines", False)
         self._policy = policy
         self._rng = rng
         self._clock = clock or SystemClock()
@@ -185,11 +186,13 @@ class Retrying:
             ProviderError: What the last call made ended in; `tries` holds the earlier ones.
         """
         self._budget.earn()
-        began = self._clock.monotonic()
+        began, closings = self._clock.monotonic(), self._closings
         try:
             return await self._client.complete(call)
         except ProviderError as exc:
             if not may_repeat(exc, self._policy, elsewhere=True):  # an open breaker, above all
+                raise
+            if closings != self._closings:  # closing is what has cut it
                 raise
             return await _Repetition(self, call, exc, began).run()
 
