@@ -67,11 +67,13 @@ class Used:
         if self.states:
             compared = self._each([n for n, _ in self.states])
             asked = self._each([n for _, n in self.states])
-            told.append(
-                f"fitted on rows with several answers: {compared}; "
-                f"forecasts after others' answers: {asked}; where that is 0 there are too few, "
-                "and an answer is scored alone, a model not asked yet by the prompt alone"
-            )
+            told.append(f"fitted on rows with several answers: {compared}")
+            told.append(f"forecasts after others' answers: {asked}")
+            if not all(n for pair in self.states for n in pair):
+                told.append(
+                    "0: too few; there an answer is scored alone, and a model not asked yet by the "
+                    "prompt alone"
+                )
         fitted = [
             n
             for (answered, j), n in self.questions.items()
