@@ -6,15 +6,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .cached import Keeping
-from .caching import CacheSettings, NearSearch
+from .caching import CacheSettings
 from .errors import ConfigError
 from .ports import Cache, Clock
 from .types import Request
 
 if TYPE_CHECKING:
-    from .config import LadderConfig
+    from .cache.near import Near
+    from .config import LadderConfig, NearConfig
 
-__all__ = ["STALE_S", "cache_settings", "keeping", "open_store"]
+__all__ = ["STALE_S", "cache_settings", "keeping", "near_search", "open_store"]
 
 STALE_S = 60.0
 """Seconds that memory in front of a store serves what others may have removed from it."""
@@ -113,13 +114,31 @@ def _of_near(wanted: Any) -> dict[str, Any]:
     }
 
 
-def near_search(wanted: Any = None) -> NearSearch:
+def near_search(wanted: NearConfig | None = None) -> Near:
     """Return what finds near-duplicates.
 
     Args:
         wanted: The table `cache.near` of a ladder file; None: as it is by default.
 
     Raises:
-        ConfigError: Its scorer cannot be loaded.
+        ScorerError: Its scorer cannot be loaded, or the embeddings are not installed.
     """
-    raise ConfigError("cache.near: not available")
+    from scorers.pairs import load_default_pairs, load_pairs
+
+    from .cache.near import Near
+
+    given: dict[str, Any] = {}
+    if wanted is not None:
+        given["allow"] = wanted.allow
+        if wanted.embed:
+            from scorers.static_vectors import StaticVectors
+
+            given["vectors"] = StaticVectors()
+    if wanted is None or wanted.scorer is None:
+        judge = load_default_pairs(**given)
+    else:
+        judge = load_pairs(wanted.scorer, **given)
+    near = Near(judge)
+    if wanted is not None and wanted.threshold is not None:
+        near.threshold = wanted.threshold
+    return near

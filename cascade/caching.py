@@ -17,6 +17,7 @@ import anyio
 from msgspec.structs import replace
 
 from .cache.audit import Audit
+from .cache.near import Near, NearHit, NearMiss
 from .cache.single_flight import SingleFlight
 from .cached import Keeping, may_share, shared, why_not_kept, why_not_served
 from .ending import Ending
@@ -25,51 +26,12 @@ from .ports import Cache, Clock
 from .types import Answer, CacheEntry, CacheHit, CallContext, Demand, Request
 from .walk import Found, Missed
 
-__all__ = ["CacheSettings", "Caching", "NearMatch", "NearSearch", "expiry"]
+__all__ = ["CacheSettings", "Caching", "expiry"]
 
 _log = logging.getLogger("cascade")
 
 
 SameAnswer = Callable[[Request | None, Answer, Answer], bool | None]
-
-
-class NearMatch(Protocol):
-    """What a search for a near-duplicate has come to.
-
-    Attributes:
-        key: Key of the entry that matches; None: none does, and `reason` says why.
-        text: Its prompt; "" without one.
-        similarity: Of the best candidate, in [0, 1].
-        p_same: P(both have the same answer) in [0, 1].
-        reason: Why it is no hit, in words.
-    """
-
-    @property
-    def key(self) -> str | None: ...
-    @property
-    def text(self) -> str: ...
-    @property
-    def similarity(self) -> float: ...
-    @property
-    def p_same(self) -> float: ...
-    @property
-    def reason(self) -> str: ...
-
-
-class NearSearch(Protocol):
-    """Finds prompts that have the same answer as another."""
-
-    def find(self, scope: str, text: str) -> NearMatch:
-        """Return the prompt of this scope that surely has the same answer, if there is one."""
-
-    def add(self, key: str, scope: str, text: str) -> None:
-        """Take in the prompt of an entry."""
-
-    def discard(self, key: str) -> None:
-        """Forget the prompt of an entry."""
-
-    def raise_threshold(self, p_same: float) -> None:
-        """Serve nothing less sure than this from now on; a lower one than the present changes nothing."""
 
 
 class Asked(Protocol):
@@ -101,7 +63,7 @@ class CacheSettings:
     store: Cache
     keeping: Keeping = Keeping()  # noqa: RUF009 - frozen
     ttl_s: float | None = 86_400.0
-    near: NearSearch | None = None
+    near: Near | None = None
     near_for_tools: bool = False
     audit_share: float = 0.02
     false_hits: float = 0.01
@@ -254,7 +216,7 @@ class Caching:
             return
         threshold = self._audit.note(p_same, same)
         if threshold is not None and self._near is not None:
-            self._near.raise_threshold(threshold)
+            self._near.threshold = max(self._near.threshold, threshold)
             _log.warning(
                 "near-duplicate cache: more than %.3g of its hits are false; "
                 "from now on P(same answer) must be above %.4f",
@@ -320,8 +282,8 @@ class Caching:
             return None
         scope = cache_scope(request, ladder=self._ladder, tenant=context.tenant)
         match = self._near.find(scope, text)
-        if match.key is None:
-            return match.reason
+        if not isinstance(match, NearHit):
+            return _why_not_near(match, self._near.threshold)
         entry = await self.store.get(match.key)
         if entry is None:  # evicted, or past its time
             self._near.discard(match.key)
@@ -339,6 +301,14 @@ class Caching:
             p_same=match.p_same,
         )
         return Found(entry=entry, hit=hit)
+
+
+def _why_not_near(miss: NearMiss, threshold: float) -> str:
+    if miss.best_key is None:
+        return "nothing near it has been asked"
+    if miss.refused_by:
+        return f"the nearest differs in {', '.join(miss.refused_by).replace('_', ' ')}"
+    return f"the nearest has P(same answer) {miss.p_same or 0.0:.3f}, below {threshold:.3f}"
 
 
 def _unfit(entry: CacheEntry, key: str, context: CallContext) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +22,7 @@ from .tables import Logs, PricesOption, ReadLog, load_scorer, names_of, read_log
 
 if TYPE_CHECKING:
     from cascade.policy import Policy
+    from cascade.replay.cache_pass import FindNear
     from cascade.replay.summary import Point, Summary
     from scorers.artifact import Artifact
 
@@ -283,7 +284,7 @@ def _cached(policy: Policy, read: ReadLog, near: bool) -> dict[str, Any]:
     from cascade.replay.walks import outcome, replay_policy
 
     done = outcome(replay_policy(policy, read.table), read.table)
-    found = pass_through_cache(read.prompts, done, None)
+    found = pass_through_cache(read.prompts, done, _near_search(read.prompts) if near else None)
     interval = None
     if found.hits:  # Clopper and Pearson, Biometrika 26 (1934)
         interval = binomtest(found.false, found.hits).proportion_ci(0.95, method="exact")
@@ -302,6 +303,23 @@ def _cached(policy: Policy, read: ReadLog, near: bool) -> dict[str, Any]:
             "cost_usd": _number(found.cost_usd),
         },
     }
+
+
+def _near_search(prompts: Sequence[str]) -> FindNear:
+    """Return what finds near-duplicates among the prompts it was asked about before."""
+    from cascade.build_cache import near_search
+    from cascade.cache.near import NearHit
+
+    near = near_search()
+
+    def find(row: int) -> int | None:
+        match = near.find("", prompts[row])
+        if isinstance(match, NearHit):
+            return int(match.key)
+        near.add(str(row), "", prompts[row])
+        return None
+
+    return find
 
 
 def _estimate(logs: list[Path], policy: Policy, read: ReadLog) -> dict[str, Any] | None:

@@ -34,7 +34,18 @@ class NearConfig(Table):
     false_hits: Probability = Field(
         default=0.01, description="Share of near hits that may be false before the threshold rises."
     )
+    embed: bool = Field(
+        default=False,
+        description="Compare the meaning of words too, by static vectors (the extra `embed`).",
+    )
     tools: bool = Field(default=False, description="Also among requests with tools.")
+    allow: Annotated[tuple[Literal["time_dependent", "refers_back"], ...], Field(strict=False)] = (
+        Field(
+            default=(),
+            description="Also questions whose answer changes with time (today, latest), or that refer to "
+            "something said before.",
+        )
+    )
 
 
 def _read_switch(value: Any) -> Any:

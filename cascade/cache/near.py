@@ -1,0 +1,137 @@
+"""Near-duplicate lookup: the likest cached prompts of a scope, each verified before its answer may be used."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from .near_index import NearIndex
+
+__all__ = ["Near", "NearHit", "NearMiss", "PairJudge", "Verdict"]
+
+
+class Verdict(Protocol):
+    """What a judge says of a pair of prompts."""
+
+    @property
+    def p_same(self) -> float:
+        """P(the cached answer answers what is asked), in [0, 1]."""
+
+    @property
+    def refused_by(self) -> tuple[str, ...]:
+        """Guards that refuse the pair whatever `p_same` says; empty if none does."""
+
+
+class PairJudge(Protocol):
+    """Says whether a cached prompt's answer may be given to another prompt."""
+
+    @property
+    def version(self) -> str:
+        """Name and version, as the decision log states it."""
+
+    @property
+    def threshold(self) -> float:
+        """Least `p_same` of a hit, in [0, 1]; 1 for never."""
+
+    def judge(self, cached: str, asked: str, *, similarity: float, margin: float) -> Verdict:
+        """Judge a pair.
+
+        Args:
+            cached: The prompt that has an answer.
+            asked: The prompt that wants one.
+            similarity: Of the index, in [0, 1].
+            margin: How much likelier it is than the likest other candidate.
+        """
+
+
+class NearHit(msgspec.Struct, frozen=True, kw_only=True):
+    """A cached prompt whose answer may be given.
+
+    Attributes:
+        key: Its key.
+        text: Its text: what matched.
+        similarity: Of the index, in [0, 1].
+        p_same: P(same answer) in [0, 1].
+    """
+
+    key: str
+    text: str
+    similarity: float
+    p_same: float
+
+    def __repr__(self) -> str:
+        return f"<NearHit {self.key}, similarity {self.similarity:.2f}, p_same {self.p_same:.3f}>"
+
+
+class NearMiss(msgspec.Struct, frozen=True, kw_only=True):
+    """Why nothing was near enough.
+
+    Attributes:
+        best_key: Key of the likest cached prompt, or None where nothing was alike.
+        refused_by: Guards that refused it; empty if only the score was too low.
+        p_same: P(same answer) of it in [0, 1], or None where nothing was alike.
+    """
+
+    best_key: str | None
+    refused_by: tuple[str, ...] = ()
+    p_same: float | None = None
+
+
+_NOTHING = NearMiss(best_key=None)
+
+
+class Near:
+    """Prompts by key, found by likeness and verified. Scopes never mix. Not thread-safe.
+
+    Args:
+        judge: Verifies candidates.
+        candidates: How many are verified at most, the likest first.
+        floor: Similarity below which nothing is verified, in [0, 1].
+    """
+
+    def __init__(self, judge: PairJudge, *, candidates: int = 4, floor: float = 0.3) -> None:
+        self._judge = judge
+        self._index = NearIndex(k=max(2, candidates), floor=floor)
+        self._candidates = candidates
+        self.threshold = judge.threshold
+        """Least `p_same` of a hit; may be moved up while in use, as an audit does."""
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    @property
+    def version(self) -> str:
+        """Version of the judge."""
+        return self._judge.version
+
+    def add(self, key: str, scope: str, text: str) -> bool:
+        """Keep a prompt in the place of any with its key; return whether it is kept.
+
+        One without a word, or of more than 8,000 characters, is not.
+        """
+        return self._index.add(key, scope, text)
+
+    def discard(self, key: str) -> bool:
+        """Drop a prompt; return whether there was one."""
+        return self._index.discard(key)
+
+    def find(self, scope: str, text: str) -> NearHit | NearMiss:
+        """Return the likest prompt of a scope that passes every guard and the threshold, or why none does."""
+        found = self._index.find(scope, text)
+        miss = _NOTHING
+        for i, (key, similarity) in enumerate(found[: self._candidates]):
+            cached = self._index.text(key)
+            if cached is None:
+                continue
+            other = found[1 if i == 0 else 0][1] if len(found) > 1 else 0.0
+            verdict = self._judge.judge(
+                cached, text, similarity=similarity, margin=similarity - other
+            )
+            if not verdict.refused_by and verdict.p_same >= self.threshold:
+                return NearHit(key=key, text=cached, similarity=similarity, p_same=verdict.p_same)
+            if miss is _NOTHING:
+                miss = NearMiss(
+                    best_key=key, refused_by=verdict.refused_by, p_same=verdict.p_same
+                )
+        return miss
