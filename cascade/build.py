@@ -70,8 +70,9 @@ def engine_from_yaml(path: str | Path, kind: type[Cascade], **overrides: Any) ->
     Args:
         path: The ladder file.
         kind: The class to make.
-        **overrides: Keywords of its constructor that replace what the file says, and ``http``: an
-            `httpx.AsyncClient` or transport that every provider uses.
+        **overrides: Keywords of its constructor that replace what the file says, ``http``: an
+            `httpx.AsyncClient` or transport that every provider uses, and ``share_ledger``: see
+            `build_spending.spending`.
 
     Raises:
         LadderError: The file has mistakes; all of them are in `.problems`.
@@ -97,7 +98,9 @@ def engine_from_yaml(path: str | Path, kind: type[Cascade], **overrides: Any) ->
         "deadline_s": config.deadline_s,
         "grace_s": config.grace_s,
         "hedge": hedge(config.hedge),
-        "spending": spending(config, ladder, overrides.get("clock")),
+        "spending": spending(
+            config, ladder, overrides.get("clock"), overrides.pop("share_ledger", None)
+        ),
         "tenant_limits": tenant_limits(config),
     }
     if config.log is not None:

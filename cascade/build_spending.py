@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from .errors import LadderError, Problem
 from .ports import Clock
@@ -18,8 +18,20 @@ if TYPE_CHECKING:
 __all__ = ["check_prices", "spending", "tenant_limits"]
 
 
-def spending(config: LadderConfig, ladder: Ladder, clock: Clock | None = None) -> Spending | None:
+def spending(
+    config: LadderConfig,
+    ladder: Ladder,
+    clock: Clock | None = None,
+    share_ledger: Callable[[Any, Ledger], Ledger] | None = None,
+) -> Spending | None:
     """Return what keeps the budgets of a ladder file, or None when it has neither budgets nor tenants.
+
+    Args:
+        config: What the file says.
+        ladder: Its rungs.
+        clock: Time source; None: the machine's.
+        share_ledger: Given what the file says of the ledger and the one made for it, returns the one
+            to use, which other engines may use too; None: that one.
 
     Raises:
         LadderError: A budget in US dollars, and a rung without a price.
@@ -27,9 +39,10 @@ def spending(config: LadderConfig, ladder: Ladder, clock: Clock | None = None) -
     if not config.budgets and not config.tenants:
         return None
     check_prices(config, ladder)
+    ledger = _ledger(config, clock)
     return Spending(
         ladder,
-        _ledger(config, clock),
+        ledger if share_ledger is None else share_ledger(config.ledger, ledger),
         Account(budgets=_budgets(config.budgets), when_spent=config.when_spent),
         {
             name: Account(budgets=_budgets(tenant.budgets), when_spent=tenant.when_spent)

@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from cascade.errors import AllRungsFailed, CascadeError, ConfigError
 
-from . import ask, cache, check, demo, log, replay, report, train, tune
+from . import ask, cache, check, demo, keys, log, replay, report, serve, train, tune
 
 __all__ = ["app", "main"]
 
@@ -35,8 +35,10 @@ app.command("train")(train.train_command)
 app.command("tune")(tune.tune_command)
 app.command("replay")(replay.replay_command)
 app.command("report")(report.report_command)
+app.command("serve")(serve.serve_command)
 app.add_typer(log.app, name="log")
 app.add_typer(cache.app, name="cache")
+app.add_typer(keys.app, name="keys")
 
 
 @app.callback(invoke_without_command=True)

@@ -58,7 +58,8 @@ class OpenAIClient:
             limits: What a transport of our own takes on; without effect on one that was given.
             logprobs: False never asks for log-probabilities.
             timeout_s: Seconds one call may take.
-            keep_raw: Whether answers keep the provider's body.
+            keep_raw: Whether answers keep the provider's body; those to a request that has
+                `logprobs` among its own fields always do.
             clock: Tells the time where a header says a date until which to wait.
 
         Raises:
@@ -103,9 +104,9 @@ class OpenAIClient:
             if 200 <= status < 300:
                 if most != known:  # remembered only now: an error may speak of log-probabilities
                     self._most_top_logprobs[model] = most  # and still be about something else
-                read = decode_response(
-                    answer, provider=self.name, model=model, keep_raw=self._keep_raw
-                )
+                # Who asked for log-probabilities by name wants them as they are written.
+                keep_raw = self._keep_raw or bool(call.request.extra.get("logprobs"))
+                read = decode_response(answer, provider=self.name, model=model, keep_raw=keep_raw)
                 wait_s = pause_s(headers, self._now, OPENAI_LIMITS)
                 return read if wait_s is None else replace(read, pause_s=wait_s)
             lower = None

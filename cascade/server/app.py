@@ -1,0 +1,270 @@
+"""The application: what stands at which path."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ..errors import RequestError
+from ..labels import Label
+from ..types import Result
+from .asked import Asked, decode_object, result_headers, take_model
+from .callers import identify
+from .chat import chat_body, read_chat
+from .endpoint import Endpoint, Gate, Reply, Visit, id_of
+from .failures import Failure, Refused, Shape, error_body
+from .messages import message_body, read_message
+from .served import PREFIX, Found, Ladders, Served
+
+__all__ = ["make_app"]
+
+STREAM_REFUSED = "streaming is not served yet"
+
+_log = logging.getLogger("cascade.server")
+
+_MOST_ID = 200
+_ID_PREFIXES = ("chatcmpl-", "msg_")
+
+
+def make_app(ladders: Ladders, gate: Gate, *, rungs: bool = False) -> Starlette:
+    """Return the ASGI application.
+
+    Args:
+        ladders: What is served; opened, reloaded and closed by whoever runs the application.
+        gate: Keys and bounds.
+        rungs: Whether single rungs may be asked by their model's name.
+    """
+    site = _Site(ladders, gate, rungs=rungs)
+    return Starlette(
+        routes=[
+            Route(
+                "/v1/chat/completions", Endpoint(gate, site.chat, takes_body=True), methods=["POST"]
+            ),
+            Route(
+                "/v1/messages",
+                Endpoint(gate, site.messages, shape="anthropic", takes_body=True),
+                methods=["POST"],
+            ),
+            Route("/v1/models", Endpoint(gate, site.models), methods=["GET"]),
+            Route("/v1/models/{id:path}", Endpoint(gate, site.model), methods=["GET"]),
+            Route("/v1/feedback", Endpoint(gate, site.feedback, takes_body=True), methods=["POST"]),
+            Route("/healthz", Endpoint(gate, site.healthz, needs_key=False), methods=["GET"]),
+            Route("/readyz", Endpoint(gate, site.readyz, needs_key=False), methods=["GET"]),
+        ],
+        exception_handlers={HTTPException: _not_routed},
+    )
+
+
+class _Site:
+    """The functions behind the paths."""
+
+    def __init__(self, ladders: Ladders, gate: Gate, *, rungs: bool) -> None:
+        self._ladders = ladders
+        self._gate = gate
+        self._rungs = rungs
+
+    async def chat(self, visit: Visit) -> Reply:
+        """Answer a chat completion."""
+        fields = decode_object(visit.body)
+        found = self._find(take_model(fields), visit)
+        asked = read_chat(fields, visit.headers, shown_by_itself=found.served.top_logprobs)
+        result = await self._ask(visit, found, asked)
+        body = chat_body(result, top_logprobs=asked.top_logprobs, created=self._now())
+        return Reply(body=body, headers=result_headers(result))
+
+    async def messages(self, visit: Visit) -> Reply:
+        """Answer a message."""
+        fields = decode_object(visit.body)
+        found = self._find(take_model(fields), visit)
+        asked = read_message(fields, visit.headers, native=found.served.native)
+        result = await self._ask(visit, found, asked)
+        return Reply(body=message_body(result), headers=result_headers(result))
+
+    async def models(self, visit: Visit) -> Reply:
+        """List what may be asked, in both APIs' words."""
+        entries = self._entries(visit)
+        listed = {
+            "object": "list",
+            "data": entries,
+            "has_more": False,
+            "first_id": entries[0]["id"] if entries else None,
+            "last_id": entries[-1]["id"] if entries else None,
+        }
+        return Reply(body=msgspec.json.encode(listed))
+
+    async def model(self, visit: Visit) -> Reply:
+        """Describe one model."""
+        wanted = visit.scope["path_params"]["id"]
+        for entry in self._entries(visit):
+            if entry["id"] == wanted:
+                return Reply(body=msgspec.json.encode(entry))
+        raise self._unknown(wanted, visit)
+
+    async def feedback(self, visit: Visit) -> Reply:
+        """Write a label for an answer."""
+        fields = decode_object(visit.body)
+        unknown = sorted(fields.keys() - {"id", "score", "model", "ladder"})
+        if unknown:
+            raise RequestError(f"{unknown[0]:.60}: unknown; allowed: id, score, model, ladder")
+        given, score = fields.get("id"), fields.get("score")
+        if not isinstance(given, str) or not 0 < len(given) <= _MOST_ID or not given.isprintable():
+            raise RequestError("id: allowed: the id of an answer, as it or x-cascade-id says")
+        if isinstance(score, bool):
+            score = float(score)
+        if not isinstance(score, int | float) or not 0.0 <= score <= 1.0:
+            raise RequestError(
+                "score: allowed: a number in [0, 1] (1 right, 0 wrong), true or false"
+            )
+        for name in ("model", "ladder"):
+            if not isinstance(fields.get(name), str | None):
+                raise RequestError(f"{name}: {type(fields[name]).__name__} given; allowed: text")
+        served = self._labelled(fields.get("ladder"), visit)
+        if served.config.log is None:
+            raise Refused(400, "no_log", f"ladder: {served.name!r} keeps no log to label")
+        for prefix in _ID_PREFIXES:
+            given = given.removeprefix(prefix)
+        by = "feedback" if visit.caller.key is None else f"feedback/{visit.caller.key}"
+        with served.in_use():
+            await served.label(
+                Label(id=given, score=float(score), model=fields.get("model"), by=by)
+            )
+        visit.told["ask_id"] = given
+        return Reply(body=msgspec.json.encode({"id": given, "score": float(score)}))
+
+    async def healthz(self, visit: Visit) -> Reply:
+        """Say that the process is alive."""
+        return Reply(body=b'{"status":"ok"}')
+
+    async def readyz(self, visit: Visit) -> Reply:
+        """Say whether asks are taken, and what could not be reloaded; details only to those with a key."""
+        ladders = self._ladders
+        ready = not ladders.closing and bool(ladders.all())
+        told: dict[str, Any] = {
+            "status": "ready" if ready else "closing",
+            "reload": "failed" if ladders.failures else "ok",
+        }
+        if self._may_see_details(visit):
+            told["ladders"] = {
+                served.name: {
+                    "version": served.engine.ladder.version,
+                    "loaded": served.created,
+                    "in_flight": served.in_flight,
+                }
+                for served in ladders.all()
+            }
+            told["problems"] = [line for lines in ladders.failures.values() for line in lines]
+        return Reply(status=200 if ready else 503, body=msgspec.json.encode(told))
+
+    async def _ask(self, visit: Visit, found: Found, asked: Asked) -> Result:
+        if asked.stream:
+            raise Refused(400, "stream_unsupported", STREAM_REFUSED, param="stream")
+        served, single = found
+        options = asked.options
+        if single is not None:
+            options = options | {"policy": single, "cache": "off"}
+        visit.told["ladder"] = served.name
+        with served.in_use():
+            result = await served.engine.ask(asked.prompt, tenant=visit.caller.tenant, **options)
+        visit.told |= {
+            "ask_id": result.id,
+            "model": result.model,
+            "cost_usd": result.cost_usd,
+            "cache": None if result.cache is None else result.cache.kind,
+        }
+        return result
+
+    def _labelled(self, ladder: str | None, visit: Visit) -> Served:
+        """Return the ladder that feedback is about; the only one need not be named."""
+        if ladder is None:
+            allowed = visit.caller.ladders
+            mine = [s for s in self._ladders.all() if not allowed or s.name in allowed]
+            if len(mine) == 1:
+                return mine[0]
+            raise RequestError("ladder: missing; allowed: the model that was asked, cascade/<name>")
+        return self._find(PREFIX + ladder.removeprefix(PREFIX), visit).served
+
+    def _find(self, model: str, visit: Visit) -> Found:
+        found = self._ladders.find(model, visit.caller.ladders, rungs=self._rungs)
+        if found is None:
+            raise self._unknown(model, visit)
+        return found
+
+    def _unknown(self, model: str, visit: Visit) -> Refused:
+        names = ", ".join(entry["id"] for entry in self._entries(visit)[:20]) or "none"
+        return Refused(
+            404,
+            "model_not_found",
+            f"model: {model!r:.80} is not served, or not to you; allowed: {names}",
+            param="model",
+        )
+
+    def _entries(self, visit: Visit) -> list[dict[str, Any]]:
+        entries: dict[str, dict[str, Any]] = {}
+        allowed = visit.caller.ladders
+        for served in self._ladders.all():
+            if allowed and served.name not in allowed:
+                continue
+            names = [f"{PREFIX}{served.name}", *(served.single if self._rungs else ())]
+            for name in names:
+                entries.setdefault(name, _entry(name, served.created))
+        return list(entries.values())
+
+    def _may_see_details(self, visit: Visit) -> bool:
+        keys = self._gate.keys
+        if keys is None:
+            return True
+        try:
+            identify(visit.headers, keys)
+        except Refused:
+            return False
+        return True
+
+    def _now(self) -> int:
+        return int(datetime.fromisoformat(self._gate.clock.now_iso()).timestamp())
+
+
+def _entry(name: str, created: int) -> dict[str, Any]:
+    since = datetime.fromtimestamp(created, UTC).isoformat()
+    return {
+        "id": name,
+        "object": "model",
+        "created": created,
+        "owned_by": "cascade",
+        "type": "model",
+        "display_name": name,
+        "created_at": since,
+    }
+
+
+async def _not_routed(request: Request, exc: Exception) -> Response:
+    """Return the error for a path or a method that there is not."""
+    assert isinstance(exc, HTTPException)
+    is_method = exc.status_code == 405
+    failure = Failure(
+        status=exc.status_code,
+        message=f"{request.method} is not for this path" if is_method else "there is no such path",
+        code="method_not_allowed" if is_method else "not_found",
+    )
+    shape: Shape = "anthropic" if request.url.path.startswith("/v1/messages") else "openai"
+    request_id = id_of(dict(request.scope["headers"]))
+    fields = {
+        "request_id": request_id,
+        "method": request.method,
+        "path": request.url.path,
+        "status": exc.status_code,
+    }
+    _log.info("request", extra={"fields": fields})
+    return Response(
+        error_body(failure, shape, request_id),
+        status_code=exc.status_code,
+        headers={**(exc.headers or {}), "x-request-id": request_id},
+        media_type="application/json",
+    )

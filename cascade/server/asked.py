@@ -1,0 +1,147 @@
+"""What a body asks for, whichever API it came through; and what all answers say of how they came about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from ..errors import RequestError
+from ..types import Attempt, Result
+
+__all__ = [
+    "Asked",
+    "decode_object",
+    "result_headers",
+    "result_object",
+    "take_flag",
+    "take_model",
+]
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """One request to a ladder.
+
+    Attributes:
+        prompt: Chat messages.
+        options: Further keywords of `Cascade.ask`.
+        stream: Whether the answer is wanted as a stream.
+        top_logprobs: Alternatives a token that the answer is to show; None: no log-probabilities.
+    """
+
+    prompt: Any
+    options: dict[str, Any]
+    stream: bool = False
+    top_logprobs: int | None = None
+
+
+_decoder = msgspec.json.Decoder(dict[str, Any])
+
+
+def decode_object(body: bytes) -> dict[str, Any]:
+    """Return a body's JSON object.
+
+    Raises:
+        RequestError: It is none; the message names a byte or a kind, and quotes nothing.
+    """
+    if not body:
+        raise RequestError("body: empty; give a JSON object")
+    try:
+        return _decoder.decode(body)
+    except msgspec.ValidationError as exc:
+        raise RequestError(f"body: {str(exc).partition(' - at ')[0].lower()}") from None
+    except msgspec.DecodeError as exc:
+        raise RequestError(f"body: not JSON: {exc}") from None
+    except UnicodeDecodeError as exc:
+        raise RequestError(f"body: not UTF-8 at byte {exc.start}") from None
+    except RecursionError:
+        raise RequestError("body: not JSON: nested too deep") from None
+
+
+def take_model(fields: dict[str, Any]) -> str:
+    """Return the model that a body names, and take it out.
+
+    Raises:
+        RequestError: It names none.
+    """
+    model = fields.pop("model", None)
+    if not isinstance(model, str) or not model:
+        given = "missing" if model is None else f"{type(model).__name__} given"
+        raise RequestError(f"model: {given}; allowed: a name that GET /v1/models lists")
+    return model
+
+
+def take_flag(fields: dict[str, Any], name: str) -> bool:
+    """Return a true or false of a body, false when absent, and take it out.
+
+    Raises:
+        RequestError: It is something else.
+    """
+    value = fields.pop(name, None)
+    if value is None:
+        return False
+    if not isinstance(value, bool):
+        raise RequestError(f"{name}: {type(value).__name__} given; allowed: true or false")
+    return value
+
+
+def result_object(result: Result) -> dict[str, Any]:
+    """Return the object `cascade` of an answer.
+
+    It says nothing of the text that a near hit was an answer to, and no failed gate's own words.
+    """
+    hit = result.cache
+    told: dict[str, Any] = {
+        "id": result.id,
+        "rung": result.rung,
+        "confidence": result.confidence,
+        "cost_usd": result.cost_usd,
+        "saving_usd": result.saving_usd_estimate,
+        "cache": None
+        if hit is None
+        else {
+            "kind": hit.kind,
+            "id": hit.ask_id,
+            "stored_at": hit.stored_at,
+            "similarity": hit.similarity,
+            "p_same": hit.p_same,
+        },
+        "attempts": [_attempt(attempt) for attempt in result.attempts],
+    }
+    if result.degraded is not None:
+        told["degraded"] = result.degraded
+    return told
+
+
+def result_headers(result: Result) -> list[tuple[bytes, bytes]]:
+    """Return the same as headers; what is unknown has none."""
+    numbers: Mapping[bytes, float | None] = {
+        b"x-cascade-confidence": result.confidence,
+        b"x-cascade-cost-usd": result.cost_usd,
+        b"x-cascade-saving-usd": result.saving_usd_estimate,
+    }
+    headers = [
+        (b"x-cascade-id", result.id.encode("ascii", "backslashreplace")),
+        (b"x-cascade-rung", b"%d" % result.rung),
+        (b"x-cascade-attempts", b"%d" % len(result.attempts)),
+        (b"x-cascade-cache", b"miss" if result.cache is None else result.cache.kind.encode()),
+    ]
+    for name, number in numbers.items():
+        if number is not None:
+            headers.append((name, b"%.9g" % number))
+    if result.degraded is not None:
+        headers.append((b"x-cascade-degraded", b"true"))
+    return headers
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "rung": attempt.rung,
+        "model": attempt.model,
+        "verdict": attempt.verdict,
+        "reason": attempt.reason,
+        "confidence": attempt.confidence,
+        "cost_usd": attempt.cost_usd,
+        "latency_s": round(attempt.latency_s, 6),
+    }

@@ -1,0 +1,235 @@
+"""OpenAI's chat completions: a body to what is asked, a result to a body. Pure.
+
+Every field that the ladder has no use for is passed on as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from ..errors import RequestError
+from ..types import Answer, Result, Usage
+from .asked import Asked, result_object, take_flag
+from .options import read_options
+
+__all__ = ["MOST_TOP_LOGPROBS", "chat_body", "read_chat"]
+
+MOST_TOP_LOGPROBS = 20
+
+_NOT_A_FIELD = frozenset(
+    {
+        "cache_tags",
+        "deadline_s",
+        "idempotent",
+        "max_age_s",
+        "max_cost_usd",
+        "max_total_tokens",
+        "min_confidence",
+        "policy",
+        "self",
+        "session",
+        "tenant",
+    }
+)
+"""Keywords of `Cascade.ask` that no body may give as if they were fields of the API."""
+
+
+class _Choice(msgspec.Struct):
+    logprobs: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Raw(msgspec.Struct):
+    choices: list[_Choice]
+
+
+_raw_decoder = msgspec.json.Decoder(_Raw)
+
+
+def read_chat(
+    fields: dict[str, Any], headers: Mapping[bytes, bytes], *, shown_by_itself: int
+) -> Asked:
+    """Return what a chat-completions body asks for.
+
+    Log-probabilities that are wanted switch the cache off, unless the options say otherwise: cached
+    answers have none.
+
+    Args:
+        fields: The body without its model; what is read is taken out.
+        headers: All headers, names in lower case.
+        shown_by_itself: Alternatives a token that every rung is asked for anyway.
+
+    Raises:
+        RequestError: A field is wrong; the message names it.
+    """
+    options = read_options(fields.pop("cascade", None), headers)
+    prompt = _prompt(fields)
+    stream = take_flag(fields, "stream")
+    if not stream:
+        fields.pop("stream_options", None)
+    n = fields.pop("n", None)
+    if n is not None and (n != 1 or isinstance(n, bool)):
+        raise RequestError(f"n: {n!r:.40} given; allowed: 1: a ladder gives the one best answer")
+    wanted = take_flag(fields, "logprobs")
+    alternatives = fields.pop("top_logprobs", None)
+    if wanted:
+        options.setdefault("cache", "off")
+        fields["logprobs"] = True
+        if _top_logprobs(alternatives) > shown_by_itself:
+            fields["top_logprobs"] = alternatives
+    elif alternatives is not None:
+        raise RequestError("top_logprobs: given without `logprobs`; set that to true")
+    if fields.get("max_completion_tokens") is not None:
+        # Under both names: the ladder reckons with it, and the client sends the one it was given.
+        fields["max_tokens"] = fields["max_completion_tokens"]
+    else:
+        fields.pop("max_completion_tokens", None)
+    _check_tools(fields)
+    for name in _NOT_A_FIELD.intersection(fields):
+        raise RequestError(f"{name}: not a field of this API; options go into `cascade`")
+    return Asked(
+        prompt=prompt,
+        options=fields | options,
+        stream=stream,
+        top_logprobs=_top_logprobs(alternatives) if wanted else None,
+    )
+
+
+def chat_body(result: Result, *, top_logprobs: int | None, created: int) -> bytes:
+    """Return a chat completion.
+
+    Args:
+        result: What the ladder found.
+        top_logprobs: Alternatives a token to show; None: no log-probabilities.
+        created: The time, seconds since 1970.
+    """
+    answer = result.answer
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": answer.text,
+        "refusal": answer.refusal,
+    }
+    if answer.tool_calls:
+        message["tool_calls"] = answer.tool_calls
+    return msgspec.json.encode(
+        {
+            "id": f"chatcmpl-{result.id}",
+            "object": "chat.completion",
+            "created": created,
+            "model": result.model,
+            "choices": [
+                {
+                    "index": 0,
+                    "message": message,
+                    "logprobs": None if top_logprobs is None else _logprobs(answer, top_logprobs),
+                    "finish_reason": answer.finish_reason,
+                }
+            ],
+            "usage": _usage(answer.usage),
+            "cascade": result_object(result),
+        }
+    )
+
+
+def _prompt(fields: dict[str, Any]) -> Any:
+    """Return the messages; a plain `prompt` counts as one message of the user."""
+    messages, prompt = fields.pop("messages", None), fields.pop("prompt", None)
+    if messages is None:
+        if prompt is None:
+            raise RequestError("messages: missing; give at least one message")
+        if not isinstance(prompt, str):
+            raise RequestError(f"prompt: {type(prompt).__name__} given; allowed: text")
+        return prompt
+    if prompt is not None:
+        raise RequestError("prompt: given beside `messages`; give one of them")
+    if not isinstance(messages, list):
+        raise RequestError(
+            f"messages: {type(messages).__name__} given; allowed: a list of messages"
+        )
+    for i, message in enumerate(messages):
+        calls = message.get("tool_calls") if isinstance(message, dict) else None
+        if calls is not None and not _is_list_of_objects(calls):
+            raise RequestError(f"messages[{i}].tool_calls: allowed: a list of tool calls")
+    return messages
+
+
+def _check_tools(fields: Mapping[str, Any]) -> None:
+    tools, choice = fields.get("tools"), fields.get("tool_choice")
+    if tools is not None and not isinstance(tools, list):
+        raise RequestError(f"tools: {type(tools).__name__} given; allowed: a list of definitions")
+    for i, tool in enumerate(tools or ()):
+        function = tool.get("function") if isinstance(tool, dict) else None
+        if isinstance(function, dict) and not isinstance(function.get("name"), str):
+            raise RequestError(f"tools[{i}].function.name: missing; give text")
+    if choice is not None and not isinstance(choice, str | dict):
+        raise RequestError(
+            f"tool_choice: {type(choice).__name__} given; allowed: text or an object"
+        )
+
+
+def _is_list_of_objects(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+
+
+def _top_logprobs(given: Any) -> int:
+    if given is None:
+        return 0
+    if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given <= MOST_TOP_LOGPROBS:
+        raise RequestError(
+            f"top_logprobs: {given!r:.40} given; allowed: a whole number from 0 to {MOST_TOP_LOGPROBS}"
+        )
+    return given
+
+
+def _usage(usage: Usage) -> dict[str, Any] | None:
+    """Return the tokens of the answer; what the provider did not count is absent."""
+    prompt, completion = usage.prompt_tokens, usage.completion_tokens
+    if prompt is None or completion is None:
+        return None
+    told: dict[str, Any] = {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+    }
+    if usage.cached_tokens is not None:
+        told["prompt_tokens_details"] = {"cached_tokens": usage.cached_tokens}
+    if usage.reasoning_tokens is not None:
+        told["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+    return told
+
+
+def _logprobs(answer: Answer, alternatives: int) -> dict[str, Any] | None:
+    """Return log-probabilities as the provider wrote them, with no more alternatives than wanted."""
+    written = _written(answer)
+    if written is not None:
+        for token in written:
+            token["top_logprobs"] = (token.get("top_logprobs") or [])[:alternatives]
+        return {"content": written, "refusal": None}
+    given = answer.logprobs
+    if given is None or alternatives or not all(given.tokens):
+        return None  # the names of alternatives, or of the tokens, are not known
+    return {
+        "content": [
+            {
+                "token": token,
+                "logprob": logprob,
+                "bytes": list(token.encode("utf-8", "replace")),
+                "top_logprobs": [],
+            }
+            for token, logprob in zip(given.tokens, given.logprobs, strict=True)
+        ],
+        "refusal": None,
+    }
+
+
+def _written(answer: Answer) -> list[dict[str, Any]] | None:
+    if answer.raw is None or answer.logprobs is None:
+        return None
+    try:
+        choices = _raw_decoder.decode(answer.raw).choices
+        found = msgspec.json.decode(choices[0].logprobs, type=dict[str, Any])
+        return msgspec.convert(found.get("content"), list[dict[str, Any]])
+    except (msgspec.DecodeError, IndexError):
+        return None

@@ -1,0 +1,236 @@
+"""One path of the server: who calls, what they send, what they get, and one line in the log about it.
+
+Works on the bare ASGI messages: Starlette's request and response objects would cost as much as all the
+rest of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import anyio
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from ..errors import CascadeError
+from ..ports import Clock
+from .bodies import BodyLimits, ClientGone, read_body
+from .callers import ANYBODY, Caller, identify
+from .failures import Refused, Shape, error_body, failure_of, retry_headers
+from .keys import KeyRing
+
+__all__ = ["Endpoint", "Gate", "Reply", "Visit", "id_of", "send_reply"]
+
+_log = logging.getLogger("cascade.server")
+
+CLIENT_CLOSED = 499
+"""What the log says of a request whose client went away, as nginx does."""
+
+_JSON = (b"content-type", b"application/json")
+_CLOSE = (b"connection", b"close")
+_MOST_ID = 128
+
+
+class Visit(msgspec.Struct, kw_only=True):
+    """One request, as the path's own function sees it.
+
+    Attributes:
+        id: Of the request: the caller's `x-request-id`, or a new one.
+        headers: Names in lower case; of equal ones the last.
+        caller: Who calls.
+        body: What they sent.
+        scope: The ASGI scope.
+        told: What the log is to say beside what it always says.
+    """
+
+    id: str
+    headers: Mapping[bytes, bytes]
+    scope: Scope
+    caller: Caller = ANYBODY
+    body: bytes = b""
+    told: dict[str, Any] = {}
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer in one piece.
+
+    Attributes:
+        body: JSON.
+        status: HTTP status.
+        headers: Beside those every answer has.
+    """
+
+    body: bytes
+    status: int = 200
+    headers: list[tuple[bytes, bytes]] = []
+
+
+class Gate:
+    """What all paths have in common: keys and bounds. The keys may be replaced at any time.
+
+    Args:
+        keys: Those that are known; None: none are needed.
+        limits: Of bodies.
+        clock: Time source.
+        log_requests: Whether each request gets a line in the log.
+    """
+
+    def __init__(
+        self, keys: KeyRing | None, limits: BodyLimits, clock: Clock, *, log_requests: bool = True
+    ) -> None:
+        self.keys = keys
+        self.limits = limits
+        self.clock = clock
+        self.log_requests = log_requests
+
+
+class Endpoint:
+    """An ASGI application for one path.
+
+    Args:
+        gate: What it has in common with the others.
+        answer: Makes the answer. It is cancelled when the client goes away.
+        shape: How errors are told.
+        takes_body: Whether there is a body to read.
+        needs_key: Whether a caller has to show a key, where there are any.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        answer: Callable[[Visit], Awaitable[Reply]],
+        *,
+        shape: Shape = "openai",
+        takes_body: bool = False,
+        needs_key: bool = True,
+    ) -> None:
+        self._gate = gate
+        self._answer = answer
+        self._shape = shape
+        self._takes_body = takes_body
+        self._needs_key = needs_key
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        gate = self._gate
+        began = gate.clock.monotonic()
+        headers = dict(scope["headers"])
+        visit = Visit(id=id_of(headers), headers=headers, scope=scope, told={})
+        try:
+            if self._needs_key:
+                visit.caller = identify(headers, gate.keys)
+            if self._takes_body:
+                visit.body = await read_body(receive, headers, gate.limits)
+                reply = await self._answer_unless_gone(visit, receive)
+            else:
+                reply = await self._answer(visit)
+        except ClientGone:
+            self._tell(visit, CLIENT_CLOSED, began)
+            return
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the caller gets an answer without it
+            reply = self._failed(visit, exc)
+        await send_reply(reply, visit.id, send)
+        self._tell(visit, reply.status, began)
+
+    async def _answer_unless_gone(self, visit: Visit, receive: Receive) -> Reply:
+        """Answer; should the client go away meanwhile, everything done for it is cancelled.
+
+        Raises:
+            ClientGone: It did.
+        """
+        reply: Reply | None = None
+        raised: Exception | None = None
+        async with anyio.create_task_group() as tasks:
+            scope = tasks.cancel_scope
+            tasks.start_soon(_cancel_when_gone, receive, scope)
+            try:
+                reply = await self._answer(visit)
+            except Exception as exc:  # noqa: BLE001 - raised again, out of the group's own wrapping
+                raised = exc
+            scope.cancel()
+        if raised is not None:
+            raise raised
+        if reply is None:
+            raise ClientGone
+        return reply
+
+    def _failed(self, visit: Visit, error: Exception) -> Reply:
+        failure = failure_of(error)
+        visit.told["error"] = failure.code
+        if failure.status == 500:
+            _log_internal(visit, error)
+        headers = retry_headers(failure)
+        ask = failure.error
+        if ask is not None and ask.ask_id is not None:
+            visit.told["ask_id"] = ask.ask_id
+            headers.append((b"x-cascade-id", ask.ask_id.encode("ascii", "backslashreplace")))
+            headers.append((b"x-cascade-attempts", b"%d" % len(ask.attempts)))
+            if ask.cost_usd is not None:
+                headers.append((b"x-cascade-cost-usd", b"%.9g" % ask.cost_usd))
+        if failure.status == 401:
+            headers.append((b"www-authenticate", b"Bearer"))
+        if isinstance(error, Refused) and error.close:
+            headers.append(_CLOSE)
+        body = error_body(failure, self._shape, visit.id)
+        return Reply(status=failure.status, body=body, headers=headers)
+
+    def _tell(self, visit: Visit, status: int, began: float) -> None:
+        if not self._gate.log_requests:
+            return
+        fields = {
+            "request_id": visit.id,
+            "method": visit.scope["method"],
+            "path": visit.scope["path"],
+            "status": status,
+            "ms": round((self._gate.clock.monotonic() - began) * 1e3, 3),
+            "key": visit.caller.key,
+            "tenant": visit.caller.tenant,
+            **visit.told,
+        }
+        _log.info("request", extra={"fields": fields})
+
+
+async def send_reply(reply: Reply, request_id: str, send: Send) -> None:
+    """Send an answer in one piece."""
+    name = request_id.encode("latin-1")
+    headers = [
+        _JSON,
+        (b"content-length", b"%d" % len(reply.body)),
+        (b"x-request-id", name),
+        (b"request-id", name),  # what Anthropic's SDK reads
+        *reply.headers,
+    ]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})
+
+
+async def _cancel_when_gone(receive: Receive, scope: anyio.CancelScope) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()
+
+
+def id_of(headers: Mapping[bytes, bytes]) -> str:
+    """Return the id of a request: the one its caller gave it, or a new one."""
+    given = headers.get(b"x-request-id")
+    if given is not None and 0 < len(given) <= _MOST_ID:
+        text = given.decode("latin-1")
+        if text.isascii() and text.isprintable():
+            return text
+    return uuid.uuid4().hex
+
+
+def _log_internal(visit: Visit, error: Exception) -> None:
+    """Say what was raised and where, without its words: they may quote a prompt."""
+    frames = traceback.extract_tb(error.__traceback__)
+    fields = {
+        "request_id": visit.id,
+        "raised": type(error).__name__,
+        "at": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-8:]],
+    }
+    if isinstance(error, CascadeError):
+        fields["message"] = str(error)
+    _log.error("internal error", extra={"fields": fields})

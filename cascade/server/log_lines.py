@@ -1,0 +1,54 @@
+"""The server's log: one JSON object a line, on standard error."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import msgspec
+
+from ..clock import SystemClock
+from ..ports import Clock
+
+__all__ = ["JsonLines", "log_to_stderr"]
+
+_LOGGERS = ("cascade", "uvicorn")
+
+
+class JsonLines(logging.Formatter):
+    """Formats a record as JSON: `time`, `level`, `event`, and what the record holds as `fields`.
+
+    Args:
+        clock: Time source.
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        super().__init__()
+        self._clock = clock or SystemClock()
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line: dict[str, Any] = {
+            "time": self._clock.now_iso(),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+        }
+        if record.name != "cascade.server":
+            line["logger"] = record.name
+        line.update(getattr(record, "fields", ()))
+        if record.exc_info is not None and record.exc_info[0] is not None:
+            line["raised"] = record.exc_info[0].__name__  # its words may quote a prompt
+        return msgspec.json.encode(line, enc_hook=str).decode()
+
+
+def log_to_stderr(level: str) -> None:
+    """Let everything the server and its libraries say from `level` on go to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    for name in _LOGGERS:
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.propagate = False
+        logger.setLevel(level.upper())
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)

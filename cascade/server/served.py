@@ -1,0 +1,284 @@
+"""The ladders that are served: found by name, reloaded as a whole, closed when nobody asks them any more."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import anyio
+import anyio.to_thread
+
+from ..clock import SystemClock
+from ..engine import Cascade
+from ..errors import CascadeError, ConfigError, LadderError
+from ..labels import Label, LabelFile
+from ..ports import Clock
+from .shared_ledgers import SharedLedgers
+from .single import SingleRung
+
+if TYPE_CHECKING:
+    from ..config import LadderConfig
+
+__all__ = ["ANY_LADDER", "Found", "Ladders", "Served"]
+
+ANY_LADDER = "default"
+"""Name of the first ladder, beside its own."""
+
+PREFIX = "cascade/"
+"""What the name of a ladder as a model begins with."""
+
+_log = logging.getLogger("cascade.server")
+
+
+class Served:
+    """One ladder that is open.
+
+    Attributes:
+        engine: Answers.
+        config: What its file says.
+        file: That file.
+        native: Whether all of its providers speak Anthropic's language.
+        created: When it was loaded, seconds since 1970.
+        top_logprobs: Alternatives a token that every rung is asked for.
+        in_flight: Requests that use it.
+        single: By model: the policy that asks that rung alone.
+    """
+
+    def __init__(self, engine: Cascade, config: LadderConfig, file: Path, created: int) -> None:
+        self.engine = engine
+        self.config = config
+        self.file = file
+        self.native = all(_kind(config, rung.provider) == "anthropic" for rung in config.ladder)
+        self.created = created
+        self.top_logprobs = min(rung.top_logprobs for rung in config.ladder)
+        self.in_flight = 0
+        self.single: dict[str, SingleRung] = {}
+        for i, rung in enumerate(engine.ladder.rungs):
+            policy = SingleRung(rung=i, version=f"single-rung/1 {rung.model}")
+            self.single.setdefault(rung.model, policy)
+        self._labels: LabelFile | None = None
+        self._one = anyio.CapacityLimiter(1)
+
+    @property
+    def name(self) -> str:
+        """Name of the ladder."""
+        return self.engine.ladder.name
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep the ladder open, a reload notwithstanding."""
+        self.in_flight += 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+
+    async def label(self, label: Label) -> None:
+        """Write a label beside the ladder's log.
+
+        Raises:
+            LogError: It has no log, or the label cannot be written.
+        """
+        log = self.config.log
+        assert log is not None
+        if self._labels is None:
+            self._labels = LabelFile(Path(log.path))
+        await anyio.to_thread.run_sync(self._labels.write, label, limiter=self._one)
+
+    async def aclose(self, grace_s: float) -> None:
+        """Close the engine and the file of labels."""
+        await self.engine.aclose(grace_s=grace_s)
+        if self._labels is not None:
+            await anyio.to_thread.run_sync(self._labels.close, limiter=self._one)
+
+
+class Found(NamedTuple):
+    """Whom a request is for: a ladder, or one rung of it."""
+
+    served: Served
+    single: SingleRung | None
+
+
+class Ladders:
+    """All ladders of a server.
+
+    Args:
+        files: Ladder files; the first is the default.
+        overrides: Keywords for `Cascade.from_yaml`.
+        clock: Time source.
+
+    Attributes:
+        failures: By file: why its newest state could not be loaded, a line each. What was loaded
+            before is served on.
+        closing: Whether no ladder takes asks any more.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[Path],
+        *,
+        overrides: dict[str, Any] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.files = tuple(files)
+        self.failures: dict[Path, tuple[str, ...]] = {}
+        self.closing = False
+        self._overrides = overrides or {}
+        self._clock = clock or SystemClock()
+        self._by_file: dict[Path, Served] = {}
+        self._by_name: dict[str, Served] = {}
+        self._retired: set[Served] = set()
+        self._ledgers = SharedLedgers()
+        self._one = anyio.Lock()
+
+    async def open(self) -> None:
+        """Load all files.
+
+        Raises:
+            ConfigError: One has mistakes, or two ladders have one name.
+        """
+        made = await self._load(self.files)
+        self._take(made)
+
+    async def reload(self, files: Sequence[Path] | None = None) -> bool:
+        """Load files anew and serve what they say from now on: all of them, or nothing changes.
+
+        Asks in flight finish on what they began with.
+
+        Returns:
+            Whether it is served; if not, `failures` says why.
+        """
+        async with self._one:
+            wanted = self.files if files is None else files
+            try:
+                made = await self._load(wanted)
+            except _CannotLoad as exc:
+                self.failures[exc.file] = exc.told
+                for line in exc.told:
+                    _log.error("reload failed", extra={"fields": {"problem": line}})
+                return False
+            self._take(made)
+            for file in wanted:
+                self.failures.pop(file, None)
+        names = sorted(served.name for served in made.values())
+        _log.info("reloaded", extra={"fields": {"ladders": names}})
+        return True
+
+    async def close_retired(self) -> None:
+        """Close the ladders that were replaced and that nobody uses any more."""
+        for old in [served for served in self._retired if not served.in_flight]:
+            self._retired.discard(old)
+            await old.aclose(0.0)
+
+    async def aclose(self, grace_s: float | None = None) -> None:
+        """Take no asks any more, let those in flight finish, and close everything.
+
+        Args:
+            grace_s: Seconds they have for it; None: as each ladder file says.
+        """
+        self.closing = True
+        async with anyio.create_task_group() as tasks:
+            for served in (*self._retired, *self._by_file.values()):
+                wait_s = served.config.grace_s if grace_s is None else grace_s
+                tasks.start_soon(served.aclose, wait_s)
+        self._retired.clear()
+
+    def longest_grace_s(self) -> float:
+        """Return the most seconds that any ladder file gives asks in flight."""
+        return max((served.config.grace_s for served in self._by_file.values()), default=0.0)
+
+    def all(self) -> tuple[Served, ...]:
+        """Return the ladders in the order of their files."""
+        return tuple(self._by_file[file] for file in self.files if file in self._by_file)
+
+    def find(self, model: str, allowed: Sequence[str], *, rungs: bool) -> Found | None:
+        """Return what a model's name stands for, or None.
+
+        Args:
+            model: ``cascade/<ladder>``, ``cascade/default``, or the model of a rung.
+            allowed: Names of the ladders that may be asked; empty: all.
+            rungs: Whether single rungs may be.
+        """
+        if model.startswith(PREFIX):
+            name = model[len(PREFIX) :]
+            served = self._by_name.get(name)
+            if served is None and name == ANY_LADDER:
+                served = self._by_file.get(self.files[0])
+            if served is not None and (not allowed or served.name in allowed):
+                return Found(served, None)
+        if rungs:
+            for served in self.all():
+                if model in served.single and (not allowed or served.name in allowed):
+                    return Found(served, served.single[model])
+        return None
+
+    async def _load(self, files: Sequence[Path]) -> dict[Path, Served]:
+        """Return the opened ladders of files; all of them, or none is left open."""
+        made: dict[Path, Served] = {}
+        try:
+            for file in files:
+                made[file] = await self._load_one(file)
+            self._check_names(made)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                for served in made.values():
+                    await served.aclose(0.0)
+            raise
+        return made
+
+    async def _load_one(self, file: Path) -> Served:
+        try:
+            engine, config = await anyio.to_thread.run_sync(self._make, file)
+            await engine.__aenter__()
+        except LadderError as exc:
+            raise _CannotLoad(file, tuple(map(str, exc.problems))) from exc
+        except CascadeError as exc:
+            raise _CannotLoad(file, (f"{file}: {exc}",)) from exc
+        except Exception as exc:  # what a ladder names in Python may raise anything
+            raise _CannotLoad(file, (f"{file}: {type(exc).__name__}",)) from exc
+        created = int(datetime.fromisoformat(self._clock.now_iso()).timestamp())
+        return Served(engine, config, file, created)
+
+    def _make(self, file: Path) -> tuple[Cascade, LadderConfig]:
+        from ..build import ladder_settings
+
+        shared = self._ledgers.of(str(file.absolute()))
+        engine = Cascade.from_yaml(file, share_ledger=shared, **self._overrides)
+        return engine, ladder_settings(file)
+
+    def _check_names(self, made: dict[Path, Served]) -> None:
+        seen: dict[str, Path] = {}
+        for file, served in (self._by_file | made).items():
+            other = seen.setdefault(served.name, file)
+            if other != file:
+                told = f"{file}: name: {served.name!r} is that of {other} too; give another"
+                raise _CannotLoad(file, (told,))
+
+    def _take(self, made: dict[Path, Served]) -> None:
+        """Serve these from now on. Nothing awaits: no request sees half of it."""
+        self._retired.update(self._by_file[file] for file in made if file in self._by_file)
+        self._by_file |= made
+        self._by_name = {served.name: served for served in self._by_file.values()}
+
+
+class _CannotLoad(ConfigError):
+    """A file cannot be served; `told` says why, a line each."""
+
+    def __init__(self, file: Path, told: tuple[str, ...]) -> None:
+        super().__init__("\n".join(told))
+        self.file = file
+        self.told = told
+
+
+def _kind(config: LadderConfig, provider: str) -> str:
+    """Return what a provider speaks; of a pool what all of its members do."""
+    found = config.providers[provider]
+    if found.kind != "pool":
+        return found.kind
+    members = {member if isinstance(member, str) else member.provider for member in found.of}
+    kinds = {_kind(config, member) for member in members}
+    return kinds.pop() if len(kinds) == 1 else "mixed"

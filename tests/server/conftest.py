@@ -1,0 +1,51 @@
+"""One server over many small ladders, whose rungs are real HTTP upstreams that behave as named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.upstream_server import UpstreamServer, running_server
+
+from .serving import Serving, ladder, serving
+
+NO_GATES = "gates: []"
+TOOLS = "gates: [schema]"
+
+
+@pytest.fixture(scope="session")
+def upstream() -> Iterator[UpstreamServer]:
+    """The test upstream."""
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def server(upstream: UpstreamServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """A server without keys."""
+    logged = "log: {path: logs, text: true}"
+    cached = "cache: {kind: memory, max_mb: 8}"
+    spent = "budgets: [{usd: 0.000001, per: day}]\nledger: {kind: memory}"
+    tight = (
+        "tenants: {'*': {limits: {requests_per_min: 1, when_full: refuse}}}\nledger: {kind: memory}"
+    )
+    ladders = {
+        "ok": ladder(upstream, "ok", "ok", "no-logprobs", more=logged),
+        "cached": ladder(upstream, "cached", "ok", more=cached),
+        "tools": ladder(upstream, "tools", "tool-calls", more=TOOLS),
+        "claude": ladder(
+            upstream, "claude", "anthropic", kind="anthropic", rung="max_tokens: 99, "
+        ),
+        "broken": ladder(upstream, "broken", "server-error", "html"),
+        "refusing": ladder(upstream, "refusing", "bad-request"),
+        "busy": ladder(upstream, "busy", "rate-limit"),
+        "hanging": ladder(upstream, "hanging", "hang", more="deadline_s: 0.3"),
+        "waiting": ladder(upstream, "waiting", "hang"),
+        "spent": ladder(upstream, "spent", "ok", more=spent),
+        "tight": ladder(upstream, "tight", "ok", more=tight),
+    }
+    folder = tmp_path_factory.mktemp("server")
+    limits = ("--max-body-mb", "1", "--head-timeout-s", "1", "--body-timeout-s", "1")
+    with serving(folder, ladders, "--rungs", *limits) as running:
+        yield running
