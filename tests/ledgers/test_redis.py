@@ -284,7 +284,7 @@ async def test_open_allows_and_counts_when_it_is_back(
         assert await ledger.left("a", LIMITS) is None
         started = time.monotonic()
         unseen = [await held(ledger) for _ in range(100)]
-        assert time.monotonic() - started < 0.1
+        assert time.monotonic() - started < 5
         assert all(reply.unsettled for reply in unseen)
         for reply in unseen[:4]:
             await ledger.settle(reply, Spend(usd=0.25, tokens=1))
