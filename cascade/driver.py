@@ -158,7 +158,8 @@ class Driver:
         self._longest_s = max((rung.expected_s or 0.0 for rung in ladder.rungs), default=0.0)
         self._spending = spending
         self._caching = caching
-        self._hedging = None if hedge is None else Hedging(hedge)
+        one = len(ladder.rungs) == 1  # there is no other rung to ask beside it
+        self._hedging = None if hedge is None or one else Hedging(hedge)
         self._is_bounded = self._hedging is None and _keep_deadlines(
             client, scorer, spending, caching, clock
         )
