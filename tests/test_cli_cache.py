@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from cascade.cli import main
+
+from .redis_server import RedisServer
 
 EXAMPLE = Path(__file__).parent.parent / "configs" / "example-log.jsonl"
 CAPITAL = "What is the capital of France?"
@@ -103,3 +107,24 @@ def test_what_cannot_be_done_is_refused(config: str, capsys: pytest.CaptureFixtu
     Path(config).write_text(Path(config).read_text() + "cache: {kind: memory}")
     _, err, code = run(capsys, "cache", "ls", "-c", config)
     assert (code, "inside each process" in err) == (2, True)
+
+
+def test_two_processes_share_a_cache_in_redis(
+    config: str, capsys: pytest.CaptureFixture[str], redis_server: RedisServer
+) -> None:
+    """What one has asked the other finds; with Redis gone it is asked again."""
+    text = Path(config).read_text()
+    Path(config).write_text(
+        text.replace("cache: {kind: disk}", f'cache: {{kind: redis, url: "{redis_server.url}"}}')
+    )
+    asked = [sys.executable, "-m", "cascade", "ask", CAPITAL, "-c", config]
+    first, second = (
+        subprocess.run(asked, capture_output=True, text=True, check=True) for _ in range(2)
+    )
+    assert "no hit" in first.stderr
+    assert "cached: the same request" in second.stderr
+    stats, _, _ = run(capsys, "cache", "stats", "-c", config, "--json")
+    assert json.loads(stats)["store"] == {"entries": 1}
+    redis_server.kill()
+    alone = subprocess.run(asked, capture_output=True, text=True, check=True)
+    assert alone.stdout.strip() == "Paris"
