@@ -251,9 +251,9 @@ class Ladders:
         return engine, ladder_settings(file)
 
     def _check_names(self, made: dict[Path, Served]) -> None:
-        seen: dict[str, Path] = {}
-        for file, served in (self._by_file | made).items():
-            other = seen.setdefault(served.name, file)
+        present = {s.name: file for file, s in self._by_file.items() if file not in made}
+        for file, served in made.items():
+            other = present.setdefault(served.name, file)
             if other != file:
                 told = f"{file}: name: {served.name!r} is that of {other} too; give another"
                 raise _CannotLoad(file, (told,))

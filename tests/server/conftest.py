@@ -26,10 +26,7 @@ def server(upstream: UpstreamServer, tmp_path_factory: pytest.TempPathFactory) -
     """A server without keys."""
     logged = "log: {path: logs, text: true}"
     cached = "cache: {kind: memory, max_mb: 8}"
-    spent = "budgets: [{usd: 0.000001, per: day}]\nledger: {kind: memory}"
-    tight = (
-        "tenants: {'*': {limits: {requests_per_min: 1, when_full: refuse}}}\nledger: {kind: memory}"
-    )
+    spent = "budgets: [{usd: 0.02, per: day}]\nledger: {kind: memory}"
     ladders = {
         "ok": ladder(upstream, "ok", "ok", "no-logprobs", more=logged),
         "cached": ladder(upstream, "cached", "ok", more=cached),
@@ -43,7 +40,6 @@ def server(upstream: UpstreamServer, tmp_path_factory: pytest.TempPathFactory) -
         "hanging": ladder(upstream, "hanging", "hang", more="deadline_s: 0.3"),
         "waiting": ladder(upstream, "waiting", "hang"),
         "spent": ladder(upstream, "spent", "ok", more=spent),
-        "tight": ladder(upstream, "tight", "ok", more=tight),
     }
     folder = tmp_path_factory.mktemp("server")
     limits = ("--max-body-mb", "1", "--head-timeout-s", "1", "--body-timeout-s", "1")

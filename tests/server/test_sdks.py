@@ -1,0 +1,193 @@
+"""The official SDKs of OpenAI and Anthropic, as they are, against a running server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+
+from .serving import Serving, chat
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning"),
+]
+
+QUESTION: list[Any] = [{"role": "user", "content": "Which is heavier?"}]
+TOOL: Any = {
+    "type": "function",
+    "function": {
+        "name": "weigh",
+        "parameters": {"type": "object", "properties": {"metal": {"type": "string"}}},
+    },
+}
+CLAUDE_TOOL: Any = {"name": "weigh", "input_schema": TOOL["function"]["parameters"]}
+
+
+def openai_client(server: Serving) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{server.url}/v1", api_key="unused", max_retries=0)
+
+
+def anthropic_client(server: Serving) -> anthropic.Anthropic:
+    return anthropic.Anthropic(base_url=server.url, api_key="unused", max_retries=0)
+
+
+def test_openai_answers(server: Serving) -> None:
+    """With usage, and with what the ladder says beside it."""
+    with openai_client(server) as client:
+        answer = client.chat.completions.create(model="cascade/ok", messages=QUESTION)
+        assert answer.choices[0].message.content == "lead"
+        assert answer.usage is not None
+        assert answer.usage.total_tokens == 9
+        assert answer.model_extra is not None
+        assert answer.model_extra["cascade"]["rung"] == 0
+        assert answer._request_id
+        options = {"cascade": {"min_confidence": 0.99}}
+        answer = client.chat.completions.create(
+            model="cascade/ok", messages=QUESTION, extra_body=options
+        )
+        assert answer.model_extra is not None
+        assert len(answer.model_extra["cascade"]["attempts"]) == 2
+        raw = client.chat.completions.with_raw_response.create(
+            model="cascade/ok", messages=QUESTION, extra_headers={"x-cascade-cache": "off"}
+        )
+        assert raw.headers["x-cascade-rung"] == "0"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_openai_answers_asynchronously(server: Serving) -> None:
+    """As well."""
+    async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="unused") as client:
+        answer = await client.chat.completions.create(model="cascade/ok", messages=QUESTION)
+        assert answer.choices[0].message.content == "lead"
+        assert (await anext(aiter(client.models.list()))).id == "cascade/ok"
+
+
+def test_openai_calls_tools(server: Serving) -> None:
+    """And takes their results back."""
+    with openai_client(server) as client:
+        answer = client.chat.completions.create(
+            model="cascade/tools", messages=QUESTION, tools=[TOOL]
+        )
+        (call,) = answer.choices[0].message.tool_calls or ()
+        assert call.type == "function"
+        assert call.function.name == "weigh"
+        result = {"role": "tool", "tool_call_id": call.id, "content": "11 g"}
+        again: list[Any] = [*QUESTION, answer.choices[0].message, result]
+        after = client.chat.completions.create(model="cascade/ok", messages=again, tools=[TOOL])
+        assert after.choices[0].message.content == "lead"
+
+
+def test_openai_shows_log_probabilities(server: Serving) -> None:
+    """With the names of alternatives."""
+    with openai_client(server) as client:
+        answer = client.chat.completions.create(
+            model="cascade/ok", messages=QUESTION, logprobs=True, top_logprobs=2
+        )
+        assert answer.choices[0].logprobs is not None
+        first = (answer.choices[0].logprobs.content or [])[0]
+        assert (first.token, first.logprob, first.top_logprobs[0].token) == ("le", -0.1, "x")
+
+
+def test_openai_lists_models(server: Serving) -> None:
+    """And describes one."""
+    with openai_client(server) as client:
+        assert next(iter(client.models.list())).id == "cascade/ok"
+        assert client.models.retrieve("cascade/ok").owned_by == "cascade"
+
+
+OPENAI_ERRORS: dict[str, tuple[dict[str, Any], type[openai.APIStatusError]]] = {
+    "bad request": (chat("cascade/ok", temperature=-1), openai.BadRequestError),
+    "unknown model": (chat("cascade/nothing"), openai.NotFoundError),
+    "limit": (chat("cascade/spent"), openai.RateLimitError),
+    "upstream down": (chat("cascade/broken"), openai.InternalServerError),
+    "too late": (chat("cascade/hanging"), openai.InternalServerError),
+}
+
+
+@pytest.mark.parametrize(("body", "kind"), OPENAI_ERRORS.values(), ids=OPENAI_ERRORS.keys())
+def test_openai_raises_its_own_errors(
+    server: Serving, body: dict[str, Any], kind: type[openai.APIStatusError]
+) -> None:
+    """With code and request id."""
+    with openai_client(server) as client, pytest.raises(kind) as caught:
+        client.chat.completions.create(**body)
+    assert caught.value.code
+    assert caught.value.request_id
+
+
+def test_openai_does_not_repeat_what_cannot_succeed(server: Serving) -> None:
+    """A spent budget is asked for once."""
+    before = len(server.events("request"))
+    with (
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=3) as client,
+        pytest.raises(openai.RateLimitError),
+    ):
+        client.chat.completions.create(model="cascade/spent", messages=QUESTION)
+    assert len(server.events("request")) <= before + 1
+
+
+def test_anthropic_answers(server: Serving) -> None:
+    """Through a ladder that speaks OpenAI's language, and through one that speaks its own."""
+    with anthropic_client(server) as client:
+        for model in ("cascade/ok", "cascade/claude"):
+            answer = client.messages.create(
+                model=model, max_tokens=64, system="Be brief.", messages=QUESTION
+            )
+            (block,) = answer.content
+            assert (block.type, block.text) == ("text", "lead")
+            assert (answer.stop_reason, answer.usage.output_tokens) == ("end_turn", 2)
+            assert answer.model_extra is not None
+            assert answer.model_extra["cascade"]["rung"] == 0
+            assert answer._request_id
+        assert next(iter(client.models.list())).id == "cascade/ok"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_anthropic_answers_asynchronously(server: Serving) -> None:
+    """As well."""
+    async with anthropic.AsyncAnthropic(base_url=server.url, api_key="unused") as client:
+        answer = await client.messages.create(model="cascade/ok", max_tokens=64, messages=QUESTION)
+        assert answer.content[0].type == "text"
+
+
+def test_anthropic_calls_tools(server: Serving) -> None:
+    """And takes their results back."""
+    with anthropic_client(server) as client:
+        answer = client.messages.create(
+            model="cascade/tools", max_tokens=64, messages=QUESTION, tools=[CLAUDE_TOOL]
+        )
+        (block,) = answer.content
+        assert block.type == "tool_use"
+        assert (answer.stop_reason is not None, block.input) == (True, {"metal": "lead"})
+        result = {"type": "tool_result", "tool_use_id": block.id, "content": "11 g"}
+        again: list[Any] = [
+            *QUESTION,
+            {"role": "assistant", "content": answer.content},
+            {"role": "user", "content": [result]},
+        ]
+        after = client.messages.create(
+            model="cascade/ok", max_tokens=64, messages=again, tools=[CLAUDE_TOOL]
+        )
+        assert after.content[0].type == "text"
+
+
+ANTHROPIC_ERRORS: dict[str, tuple[str, type[anthropic.APIStatusError]]] = {
+    "unknown model": ("cascade/nothing", anthropic.NotFoundError),
+    "limit": ("cascade/spent", anthropic.RateLimitError),
+    "upstream down": ("cascade/broken", anthropic.InternalServerError),
+}
+
+
+@pytest.mark.parametrize(("model", "kind"), ANTHROPIC_ERRORS.values(), ids=ANTHROPIC_ERRORS.keys())
+def test_anthropic_raises_its_own_errors(
+    server: Serving, model: str, kind: type[anthropic.APIStatusError]
+) -> None:
+    """With the request's id."""
+    with anthropic_client(server) as client, pytest.raises(kind) as caught:
+        client.messages.create(model=model, max_tokens=64, messages=QUESTION)
+    assert caught.value.request_id
