@@ -16,7 +16,7 @@ import numpy as np
 
 from .pair_text import PromptText
 
-__all__ = ["EVIDENCE", "EVIDENCE_MONOTONE", "Evidence", "fit_evidence"]
+__all__ = ["EVIDENCE", "EVIDENCE_MONOTONE", "Evidence", "EvidenceRows"]
 
 EVIDENCE = (
     "evidence_linear",
@@ -30,6 +30,7 @@ EVIDENCE = (
 EVIDENCE_MONOTONE = (1, 1, 1, 0, 1, 0, 1)
 
 _LEAST_ROWS = 3
+_LEAST_WEIGHT = 0.005
 _PULL = 2.0
 """Rows of the mean share that every share is mixed with."""
 _MOST_WORDS = 14
@@ -84,50 +85,65 @@ class Evidence:
                 yield p, math.sqrt(p * (1.0 - p) / (found[1] + _PULL)), found[1]
 
 
-def fit_evidence(pairs: Sequence[tuple[PromptText, PromptText]], labels: np.ndarray) -> Evidence:
-    """Fit on labelled pairs.
+class EvidenceRows:
+    """Labelled pairs with their keys, read once to be fitted on several parts of them.
 
     Args:
         pairs: Cached and asked prompts.
-        labels: Whether they are duplicates. Shape (n,), bool.
+        same: Whether they are duplicates. Shape (n,), bool.
     """
-    from scipy.sparse import csr_matrix
-    from sklearn.linear_model import LogisticRegression
 
-    counts: dict[str, list[int]] = {}
-    seen: dict[str, int] = {}
-    rows: list[list[str]] = []
-    for (a, b), same in zip(pairs, labels.tolist(), strict=True):
-        for keys in _counted(a, b):
-            for key in keys:
-                found = counts.setdefault(key, [0, 0])
-                found[0] += bool(same)
-                found[1] += 1
-        linear = list(dict.fromkeys(_linear(a, b)))
-        rows.append(linear)
-        for key in linear:
-            seen[key] = seen.get(key, 0) + 1
-    columns = {
-        key: i for i, key in enumerate(sorted(k for k, n in seen.items() if n >= _LEAST_ROWS))
-    }
-    at = [[columns[key] for key in row if key in columns] for row in rows]
-    ends = np.cumsum([0, *(len(row) for row in at)])
-    indices = np.array([i for row in at for i in row], np.int32)
-    matrix = csr_matrix(
-        (np.ones(len(indices)), indices, ends), shape=(len(rows), max(1, len(columns)))
-    )
-    model = LogisticRegression(C=0.2, max_iter=200, solver="liblinear", random_state=0)
-    model.fit(matrix, labels)
-    return Evidence(
-        prior=round(float(labels.mean()), 4),
-        counts={key: (same, n) for key, (same, n) in sorted(counts.items()) if n >= _LEAST_ROWS},
-        weights={
-            key: round(float(w), 4)
-            for key, w in zip(columns, model.coef_[0], strict=False)
-            if abs(w) >= 0.005
-        },
-        bias=round(float(model.intercept_[0]), 4),
-    )
+    def __init__(self, pairs: Sequence[tuple[PromptText, PromptText]], same: np.ndarray) -> None:
+        from scipy.sparse import csr_matrix
+
+        self._same = same
+        self._counted = [_counted(a, b) for a, b in pairs]
+        number: dict[str, int] = {}
+        self._linear = [
+            [number.setdefault(key, len(number)) for key in dict.fromkeys(_linear(a, b))]
+            for a, b in pairs
+        ]
+        self._keys = list(number)
+        ends = np.cumsum([0, *(len(row) for row in self._linear)])
+        indices = np.array([i for row in self._linear for i in row], np.int32)
+        shape = (len(self._linear), max(1, len(number)))
+        self._matrix = csr_matrix((np.ones(len(indices)), indices, ends), shape=shape)
+
+    def fit(self, learn: np.ndarray) -> Evidence:
+        """Fit on some of the rows.
+
+        Args:
+            learn: Which; of both classes. Shape (n,), bool.
+        """
+        from sklearn.linear_model import LogisticRegression
+
+        counts: dict[str, list[int]] = {}
+        for i in np.flatnonzero(learn).tolist():
+            same = int(self._same[i])
+            for keys in self._counted[i]:
+                for key in keys:
+                    found = counts.setdefault(key, [0, 0])
+                    found[0] += same
+                    found[1] += 1
+        matrix = self._matrix[learn]
+        columns = np.flatnonzero(np.asarray(matrix.sum(0)).ravel() >= _LEAST_ROWS)
+        weights: dict[str, float] = {}
+        bias = 0.0
+        if len(columns):
+            model = LogisticRegression(C=0.2, max_iter=200, solver="liblinear", random_state=0)
+            model.fit(matrix[:, columns], self._same[learn])
+            bias = round(float(model.intercept_[0]), 4)
+            weights = {
+                self._keys[column]: round(weight, 4)
+                for column, weight in zip(columns.tolist(), model.coef_[0].tolist(), strict=True)
+                if abs(weight) >= _LEAST_WEIGHT
+            }
+        return Evidence(
+            prior=round(float(self._same[learn].mean()), 4),
+            counts={key: (same, n) for key, (same, n) in counts.items() if n >= _LEAST_ROWS},
+            weights=weights,
+            bias=bias,
+        )
 
 
 def _counted(a: PromptText, b: PromptText) -> tuple[list[str], list[str], list[str]]:

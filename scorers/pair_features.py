@@ -8,7 +8,7 @@ rare it is. Everything is a plain pass over short tuples: some 60 µs a pair.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -58,9 +58,10 @@ _DECLARED: tuple[tuple[str, int], ...] = (
     ("bigrams_jaccard", _UP),
     ("same_first_content", _UP),
     ("same_last_content", _UP),
-    ("same_asking", _UP),
-    ("asking_cached", _FREE),
-    ("asking_asked", _FREE),
+    ("same_frame", _UP),
+    ("same_frame_and_bare", _UP),
+    ("frame_cached", _FREE),
+    ("frame_asked", _FREE),
     ("articles_differ", _DOWN),
     ("prepositions_differ", _DOWN),
     ("auxiliaries_differ", _DOWN),
@@ -87,35 +88,7 @@ _PERSONS = word_set(
 _QUANTITIES = word_set(
     "some any all every each many much more most few several every only just ever"
 )
-_ASKING = {
-    word: number
-    for number, words in enumerate(
-        (
-            ("how",),
-            ("what", "which"),
-            ("why",),
-            ("who", "whom", "whose"),
-            ("when",),
-            ("where",),
-            ("is", "are", "am", "was", "were", "do", "does", "did", "has", "have", "had"),
-            ("can", "could", "should", "would", "will", "shall", "may", "might", "must"),
-        ),
-        start=1,
-    )
-    for word in words
-}
 _COMMON = LIGHT | STARTERS | frozenset(SYNONYMS)
-_WRAPPING = frozenset(
-    stem(word)
-    for word in word_set(
-        "please kindly tell explain describe know want like need help give let wonder wondering curious "
-        "question ask asking answer hi hello hey thanks thank way ways method best good better easiest "
-        "easy possible possibly exactly actually really basically simply just quickly anyone someone "
-        "somebody idea ideas tip tips advice some steps suggest suggestions briefly detail details "
-        "example examples mean meant meaning definition define"
-    )
-)
-_BARE = {word: stem(first) for word, first in SYNONYMS.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +164,7 @@ def pair_features(
     weights_b = [weight(s, unknown) for s in c_b]
     cw_a, cw_b = sum(weights_a), sum(weights_b)
 
-    bare_a, bare_b = _bare(cached), _bare(asked)
+    bare_a, bare_b = cached.bare, asked.bare
     n_shared, n_a, n_b = bare_a & bare_b, bare_a - bare_b, bare_b - bare_a
     typos = _typos(n_a, n_b) if n_a and n_b else 0
     nw_shared = sum([weight(s, unknown) for s in n_shared])
@@ -200,7 +173,6 @@ def pair_features(
 
     pairs_a = set(pairwise(cached.stems))
     pairs_b = set(pairwise(asked.stems))
-    asking_a, asking_b = _asking(cached.words), _asking(asked.words)
     differ = set(cached.words) ^ set(asked.words)
     small = [w for w in differ if w in FUNCTION]
     names_a, names_b = set(cached.names), set(asked.names)
@@ -232,9 +204,10 @@ def pair_features(
         len(pairs_a & pairs_b) / max(1, len(pairs_a | pairs_b)),
         float(cached.content[:1] == asked.content[:1]),
         float(cached.content[-1:] == asked.content[-1:]),
-        float(asking_a == asking_b),
-        asking_a,
-        asking_b,
+        float(cached.frame == asked.frame),
+        float(cached.frame == asked.frame and not n_a and not n_b),
+        cached.frame,
+        asked.frame,
         sum([w in _ARTICLES for w in small]),
         sum([w in _PREPOSITIONS for w in small]),
         sum([w in _AUXILIARIES for w in small]),
@@ -260,18 +233,7 @@ def word_match(vectors_a: np.ndarray, vectors_b: np.ndarray) -> float:
     return float(min(likeness.max(1).min(), likeness.max(0).min()))
 
 
-def _bare(text: PromptText) -> set[str]:
-    """Return content with synonyms evened out and without the wrapping of a question."""
-    found = {
-        _BARE.get(word, s)
-        for word, s in zip(text.words, text.stems, strict=True)
-        if word not in FUNCTION
-    }
-    bare = found - _WRAPPING
-    return bare or found
-
-
-def _typos(only_a: set[str], only_b: set[str]) -> int:
+def _typos(only_a: Set[str], only_b: Set[str]) -> int:
     """Count the words of one side that are a slip of the pen away from one of the other."""
     if len(only_a) * len(only_b) > 36:
         return 0
@@ -304,10 +266,3 @@ def _order_kept(a: Sequence[str], b: Sequence[str], shared: set[str]) -> float:
             place.setdefault(word, i)
     at = [place[word] for word in dict.fromkeys(a) if word in shared]
     return sum([x < y for x, y in pairwise(at)]) / (len(at) - 1)
-
-
-def _asking(words: Sequence[str]) -> int:
-    for word in words[:8]:
-        if word in _ASKING:
-            return _ASKING[word]
-    return 0

@@ -36,7 +36,16 @@ def refusals(
 
 
 def _numbers(a: PromptText, b: PromptText) -> bool:
-    return a.numbers != b.numbers and not _joined_only(a.numbers, b.numbers, a, b)
+    if a.numbers == b.numbers:
+        return False
+    # "500 and 1000" may be "1000 and 500"
+    return not (
+        len(a.numbers) == 2
+        and a.numbers == b.numbers[::-1]
+        and _ROLES.isdisjoint(a.words)
+        and _joined(a.words, *a.numbers)
+        and _joined(b.words, *a.numbers)
+    )
 
 
 def _dates(a: PromptText, b: PromptText) -> bool:
@@ -80,30 +89,28 @@ def _urls(a: PromptText, b: PromptText) -> bool:
 
 
 def _names(a: PromptText, b: PromptText) -> bool:
-    if not (a.names or b.names):
-        return False
     # A name may be written without its capital: it has to be among the other's words.
-    if not (set(b.words).issuperset(a.names) and set(a.words).issuperset(b.names)):
-        return True
-    known = {*a.names, *b.names}
-    ours, theirs = _first_of(a.words, known), _first_of(b.words, known)
-    return ours != theirs and not _joined_only(ours, theirs, a, b)
+    return bool(a.names or b.names) and not (
+        set(b.words).issuperset(a.names) and set(a.words).issuperset(b.names)
+    )
 
 
 def _comparison(a: PromptText, b: PromptText) -> bool:
-    if a.poles and b.poles:
-        axes = {axis for axis, _, _ in a.poles} & {axis for axis, _, _ in b.poles}
-        for axis in axes:
-            ours = [pole for x, pole, _ in a.poles if x == axis]
-            theirs = [pole for x, pole, _ in b.poles if x == axis]
-            if set(ours) != set(theirs):
+    return _poles_differ(a, b) or _changed_places(a, b)
+
+
+def _poles_differ(a: PromptText, b: PromptText) -> bool:
+    """Whether one speaks of more where the other speaks of less, or both of both in another order."""
+    for axis in {axis for axis, _, _ in a.poles} & {axis for axis, _, _ in b.poles}:
+        ours = [(pole, word) for x, pole, word in a.poles if x == axis]
+        theirs = [(pole, word) for x, pole, word in b.poles if x == axis]
+        if {pole for pole, _ in ours} != {pole for pole, _ in theirs}:
+            return True
+        if len({pole for pole, _ in ours}) == 2 and [p for p, _ in ours] != [p for p, _ in theirs]:
+            left, right = ours[0][1], ours[-1][1]
+            if not (_joined(a.words, left, right) and _joined(b.words, left, right)):
                 return True
-            if len(set(ours)) == 2 and _runs(ours) != _runs(theirs):
-                first = _first_of(a.words, {w for x, _, w in a.poles if x == axis})
-                second = _first_of(b.words, {w for x, _, w in b.poles if x == axis})
-                if not _joined_only(first, second, a, b):
-                    return True
-    return _roles_swapped(a.words, a.stems, b.words, b.stems)
+    return False
 
 
 def _language(a: PromptText, b: PromptText) -> bool:
@@ -137,52 +144,75 @@ GUARDS = tuple(name for name, _ in _CHECKS)
 SETTABLE = ("time_dependent", "refers_back")
 """Guards that a user may switch off, knowing that answers do not age or that turns stand alone."""
 
-_DIRECTED = word_set(
-    "than from to into with without by against over after before instead rather for of on under "
-    "beats beat versus toward towards like as is are be causes cause but not who"
+_MOSTLY = 0.75
+"""Share of the content that both have, from which its order says whether they ask the same."""
+_JOINING = word_set("and or vs versus nor & und et y o e")
+_BESIDE_JOINING = _JOINING | word_set("a an the my your our some any both either between of")
+_ROLES = word_set("respectively than then prefer rather instead")
+_BEFORE_A_PLACE = word_set(
+    "in on at for with without using during after before as since under over within while by via of from"
 )
 
 
-def _roles_swapped(
-    words: Sequence[str], stems: Sequence[str], others: Sequence[str], other_stems: Sequence[str]
-) -> bool:
-    """Whether two things have changed places around a word that gives them their roles.
+def _changed_places(a: PromptText, b: PromptText) -> bool:
+    """Whether the same things stand in another order, and not merely so.
 
-    Both texts have the same stems in another order, and behind `than`, `to`, `with`, … stands
-    another of them.
+    Two neighbours joined by `and` or `or` may change places, and so may a part that the same
+    preposition leads in both ("in Java, how do I …").
     """
-    if stems == other_stems or sorted(stems) != sorted(other_stems):
+    ours, theirs = a.content, b.content
+    if ours == theirs:
         return False
-    behind, other_behind = _behind(words, stems), _behind(others, other_stems)
-    return any(behind[w] != other_behind[w] for w in behind.keys() & other_behind.keys())
+    if sorted(ours) != sorted(theirs):
+        shared = set(ours) & set(theirs)
+        if len(shared) < _MOSTLY * max(len(set(ours)), len(set(theirs))):
+            return False
+        ours = tuple(dict.fromkeys(s for s in ours if s in shared))
+        theirs = tuple(dict.fromkeys(s for s in theirs if s in shared))
+        if ours == theirs:
+            return False
+    start = next(i for i, (x, y) in enumerate(zip(ours, theirs, strict=True)) if x != y)
+    end = len(ours)
+    while ours[end - 1] == theirs[end - 1]:
+        end -= 1
+    moved, others = ours[start:end], theirs[start:end]
+    for cut in range(1, len(moved)):
+        if others == moved[cut:] + moved[:cut]:
+            left, right = moved[:cut], moved[cut:]
+            return not (
+                _both_joined(a, b, left, right) or _led_alike(a, b, left) or _led_alike(a, b, right)
+            )
+    return True
 
 
-def _behind(words: Sequence[str], stems: Sequence[str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for i, word in enumerate(words[:-1]):
-        if word in _DIRECTED:
-            found.setdefault(word, []).append(stems[i + 1])
-    return found
+def _both_joined(a: PromptText, b: PromptText, left: Sequence[str], right: Sequence[str]) -> bool:
+    return (
+        _ROLES.isdisjoint(a.words)
+        and _joined(a.stems, left[-1], right[0])
+        and _joined(b.stems, right[-1], left[0])
+    )
 
 
-def _joined_only(ours: Sequence[str], theirs: Sequence[str], a: PromptText, b: PromptText) -> bool:
-    """Whether the two sequences differ by one swap of neighbours that `and`, `or`, `vs` joins in both."""
-    if len(ours) != len(theirs):
+def _joined(words: Sequence[str], left: str, right: str) -> bool:
+    """Whether only `and`, `or`, `vs` and articles stand between two words, in either order."""
+    if left not in words or right not in words:
         return False
-    differ = [i for i, (x, y) in enumerate(zip(ours, theirs, strict=True)) if x != y]
-    if len(differ) != 2:
-        return False
-    i, j = differ
-    if (ours[i], ours[j]) != (theirs[j], theirs[i]):
-        return False
-    pair = (ours[i], ours[j]) if ours[i] < ours[j] else (ours[j], ours[i])
-    return pair in a.symmetric and pair in b.symmetric and not a.directed and not b.directed
+    first, last = sorted((words.index(left), words.index(right)))
+    between = words[first + 1 : last]
+    return not _JOINING.isdisjoint(between) and _BESIDE_JOINING.issuperset(between)
 
 
-def _first_of(words: Sequence[str], known: set[str]) -> list[str]:
-    """Return the known words in order, each once, where it first stands."""
-    return list(dict.fromkeys(w for w in words if w in known))
+def _led_alike(a: PromptText, b: PromptText, part: Sequence[str]) -> bool:
+    """Whether the same preposition leads a part in both texts."""
+    led = _led_by(a, part[0])
+    return led is not None and led == _led_by(b, part[0])
 
 
-def _runs(poles: Sequence[int]) -> list[int]:
-    return [pole for i, pole in enumerate(poles) if i == 0 or poles[i - 1] != pole]
+def _led_by(text: PromptText, stem: str) -> str | None:
+    at = text.stems.index(stem)
+    for word in reversed(text.words[max(0, at - 3) : at]):
+        if word in _BEFORE_A_PLACE:
+            return word
+        if word not in _BESIDE_JOINING:
+            return None
+    return None

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+from .pair_frames import frame_of
 from .pair_words import (
     ANAPHORA,
     FUNCTION,
@@ -17,6 +18,7 @@ from .pair_words import (
     NUMBERS,
     POLES,
     STARTERS,
+    SYNONYMS,
     TIMES,
     UNITS,
     UNITS_AFTER_NUMBER,
@@ -49,8 +51,6 @@ _ORDINAL = re.compile(r"(\d+)(st|nd|rd|th)")
 _WITH_UNIT = re.compile(r"(\d+(?:\.\d+)?)([^\W\d_]{1,8})")
 _PUNCTUATION = frozenset(".,;:!?'\"()-–—…/&*’‘“”`´[]{}<>|•·")
 _MONEY = frozenset("$€£¥₹%°")
-_SYMMETRIC = word_set("and or vs versus v nor und et y o e")
-_ROLES = word_set("respectively than then prefer rather instead")
 _THIS = word_set("this next last past coming")
 _PERIODS = word_set(
     "year years month months week weeks weekend morning evening afternoon night season semester quarter "
@@ -117,10 +117,10 @@ class PromptText:
         code: Code, operators and rare symbols in order.
         urls: Web and mail addresses, and file paths, in order.
         names: Words that name something, in order, lower case.
-        symmetric: Pairs of names joined by `and`, `or` or `vs`, in the order of the alphabet.
-        directed: Whether what is joined may still have roles: `respectively`, `than`, `then`, `prefer`.
         poles: One side of a pair of opposites each, in order: (axis, pole, word).
-        language: Two letters, a script's name, or "" where it cannot be told.
+        frame: What kind of question, a position in `pair_frames.FRAMES`.
+    bare: Content without the opening of the question, synonyms evened out.
+    language: Two letters, a script's name, or "" where it cannot be told.
         time_dependent: The word by which the answer depends on when it is given, or "".
         refers_back: The word that points to an earlier turn, or "".
     """
@@ -136,9 +136,9 @@ class PromptText:
     code: tuple[str, ...]
     urls: tuple[str, ...]
     names: tuple[str, ...]
-    symmetric: frozenset[tuple[str, str]]
-    directed: bool
     poles: tuple[tuple[int, int, str], ...]
+    frame: int
+    bare: frozenset[str]
     language: str
     time_dependent: str
     refers_back: str
@@ -181,6 +181,7 @@ def read_prompt(text: str) -> PromptText:
     words = read.words
     stems = [stem(w) for w in words]
     names = read.names()
+    frame, rest = frame_of(words)
     return PromptText(
         words=tuple(words),
         stems=tuple(stems),
@@ -193,13 +194,23 @@ def read_prompt(text: str) -> PromptText:
         code=tuple(read.code),
         urls=tuple(read.urls),
         names=tuple(words[i] for i in names),
-        symmetric=_symmetric(words),
-        directed=not _ROLES.isdisjoint(words),
         poles=tuple((*POLES[w], w) for w in words if w in POLES),
+        frame=frame,
+        bare=frozenset(_BARE.get(w) or stem(w) for w in rest if w not in FUNCTION) - _WRAPPING,
         language=_language(text, words),
         time_dependent=_time_dependent(words),
         refers_back=_refers_back(words, text),
     )
+
+
+_BARE = {word: stem(first) for word, first in SYNONYMS.items()}
+_WRAPPING = frozenset(
+    stem(word)
+    for word in word_set(
+        "please kindly tell explain know like want hi hello hey thank thanks wonder wondering curious "
+        "question exactly actually really basically simply quick quickly help answer"
+    )
+)
 
 
 class _Reader:
@@ -345,15 +356,6 @@ class _Reader:
             self.begins = False
         self.words.append(low)
         self.shown.append(shown)
-
-
-def _symmetric(words: list[str]) -> frozenset[tuple[str, str]]:
-    pairs = set()
-    for i in range(1, len(words) - 1):
-        if words[i] in _SYMMETRIC:
-            left, right = words[i - 1], words[i + 1]
-            pairs.add((left, right) if left < right else (right, left))
-    return frozenset(pairs)
 
 
 def _time_dependent(words: list[str]) -> str:

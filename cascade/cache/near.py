@@ -8,7 +8,11 @@ import msgspec
 
 from .near_index import NearIndex
 
-__all__ = ["Near", "NearHit", "NearMiss", "PairJudge", "Verdict"]
+__all__ = ["FLOOR", "Near", "NearHit", "NearMiss", "PairJudge", "Verdict"]
+
+
+FLOOR = 0.3
+"""Similarity of the index below which nothing is verified."""
 
 
 class Verdict(Protocol):
@@ -90,7 +94,7 @@ class Near:
         floor: Similarity below which nothing is verified, in [0, 1].
     """
 
-    def __init__(self, judge: PairJudge, *, candidates: int = 4, floor: float = 0.3) -> None:
+    def __init__(self, judge: PairJudge, *, candidates: int = 4, floor: float = FLOOR) -> None:
         self._judge = judge
         self._index = NearIndex(k=max(2, candidates), floor=floor)
         self._candidates = candidates
@@ -131,7 +135,5 @@ class Near:
             if not verdict.refused_by and verdict.p_same >= self.threshold:
                 return NearHit(key=key, text=cached, similarity=similarity, p_same=verdict.p_same)
             if miss is _NOTHING:
-                miss = NearMiss(
-                    best_key=key, refused_by=verdict.refused_by, p_same=verdict.p_same
-                )
+                miss = NearMiss(best_key=key, refused_by=verdict.refused_by, p_same=verdict.p_same)
         return miss

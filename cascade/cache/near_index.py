@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["MAX_CHARACTERS", "NearIndex"]
+__all__ = ["MAX_CHARACTERS", "NearIndex", "similarity"]
 
 MAX_CHARACTERS = 8_000
 """Longer texts are not kept and find nothing."""
@@ -293,6 +293,18 @@ class NearIndex:
                 yield
         self._free.extend(self._leaving)
         self._leaving = []
+
+
+def similarity(a: str, b: str) -> float:
+    """Return the similarity of two texts as a lookup states it, in [0, 1].
+
+    >>> round(similarity("How do I sort a list?", "How to sort a list"), 2)
+    0.96
+    """
+    index = NearIndex(k=1, floor=0.0)
+    index.add("a", "", a)
+    found = index.find("", b)
+    return found[0][1] if found else 0.0
 
 
 def _post(postings: dict[int, array[int]], slot: int, pieces: list[int]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from .cache_eval import EvalCommand, eval_command
 from .cache_store import ls_command, rm_command, show_command, stats_command, warm_command
 
 __all__ = ["app"]
@@ -17,3 +18,4 @@ app.command("show")(show_command)
 app.command("rm")(rm_command)
 app.command("stats")(stats_command)
 app.command("warm")(warm_command)
+app.command("eval", cls=EvalCommand)(eval_command)

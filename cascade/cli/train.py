@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from scorers.report import Report
     from scorers.training import Trained
 
-__all__ = ["train_command"]
+__all__ = ["progress", "train_command"]
 
 
 def train_command(
@@ -91,7 +91,7 @@ def train_command(
     check_target(output)  # now, and not after minutes of training
     log = TrafficLog(paths=logs)
     try:
-        with _progress(console) as tell:
+        with progress(console) as tell:
             found = _collect(log, split, wanted, price_list, sample, seed, tell)
             _check_split(found, split, "--split")
             choice = choose_models(found, wanted)
@@ -138,7 +138,8 @@ _Tell = Callable[[float, str], None]
 
 
 @contextmanager
-def _progress(console: Console) -> Iterator[_Tell]:
+def progress(console: Console) -> Iterator[_Tell]:
+    """Show how far it is; into a pipe, a line a fifth."""
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -147,12 +148,12 @@ def _progress(console: Console) -> Iterator[_Tell]:
         console=console,
         transient=True,
         disable=not console.is_terminal,
-    ) as progress:
-        task = progress.add_task("reading the log", total=1.0)
+    ) as bar:
+        task = bar.add_task("reading the log", total=1.0)
         last = ["", 0]
 
         def tell(share: float, what: str) -> None:
-            progress.update(task, completed=share, description=what)
+            bar.update(task, completed=share, description=what)
             tenth = int(share * 5)
             if not console.is_terminal and [what, tenth] != last and tenth != last[1]:
                 console.print(f"{share:4.0%} {what}")  # a pipe gets a line a fifth

@@ -1,0 +1,123 @@
+"""Fitting a same-answer scorer for the command line: what is needed, what came of it, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cascade.errors import ScorerError
+
+from .pair_files import LabelledPairs, likenesses
+
+if TYPE_CHECKING:
+    from scorers.pair_bounds import Certified
+    from scorers.pair_model import PairModel
+    from scorers.static_vectors import StaticVectors
+
+__all__ = ["Fitted", "embeddings", "fit_scorer", "promise_in_words"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """A fitted scorer before it is saved or used.
+
+    Attributes:
+        model: The parts.
+        certified: The threshold.
+        rows: Pairs it was fitted on.
+        duplicates: Those of them that are duplicates.
+        allowed: Those that no guard refuses.
+        auroc: How well rows kept apart are told apart by it.
+    """
+
+    model: PairModel
+    certified: Certified
+    rows: int
+    duplicates: int
+    allowed: int
+    auroc: float
+
+
+def embeddings(wanted: bool) -> StaticVectors | None:
+    """Return the vectors of the extra `embed`, or None.
+
+    Raises:
+        ScorerError: They are wanted and not installed.
+    """
+    if not wanted:
+        return None
+    from scorers.static_vectors import StaticVectors
+
+    return StaticVectors()
+
+
+def fit_scorer(
+    pairs: LabelledPairs,
+    *,
+    vectors: StaticVectors | None,
+    false_hits: float,
+    confidence: float,
+    general: bool = False,
+    seed: int = 0,
+    progress: Callable[[float, str], None] | None = None,
+) -> Fitted:
+    """Fit, calibrate and choose the threshold on rows kept apart.
+
+    Raises:
+        ScorerError: There are too few pairs, or too few of one class.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    from scorers.pair_bounds import certified_threshold
+    from scorers.pair_model import LEAST_OF_A_CLASS, LEAST_ROWS, fit_pairs, links, read_pairs
+
+    same = pairs.labels
+    fewer = min(int(same.sum()), int((~same).sum()))
+    if len(same) < LEAST_ROWS or fewer < LEAST_OF_A_CLASS:
+        raise ScorerError(
+            f"{len(same):,} training pairs, {int(same.sum()):,} of them duplicates: at least "
+            f"{LEAST_ROWS} are needed, and {LEAST_OF_A_CLASS} of each kind"
+        )
+    near, margin = likenesses(pairs)
+    rows = read_pairs(pairs.texts, near, margin, vectors)
+    fitted = fit_pairs(
+        rows,
+        same,
+        links(pairs.texts),
+        vectors=None if vectors is None else vectors.name,
+        general=general,
+        seed=seed,
+        progress=progress,
+    )
+    certified = certified_threshold(
+        fitted.p_same[fitted.allowed],
+        same[fitted.allowed],
+        rate=false_hits,
+        confidence=confidence,
+    )
+    return Fitted(
+        model=fitted.model,
+        certified=certified,
+        rows=len(same),
+        duplicates=int(same.sum()),
+        allowed=int(fitted.allowed.sum()),
+        auroc=float(roc_auc_score(same, fitted.p_same)),
+    )
+
+
+def promise_in_words(certified: Certified) -> str:
+    """Return what is promised of the threshold, and from what."""
+    promised = f"{certified.rate:.2%} false hits at {certified.confidence:.0%} confidence"
+    if not certified.hits:
+        from math import ceil, log
+
+        least = ceil(log(1.0 - certified.confidence) / log(1.0 - certified.rate))
+        return (
+            f"no threshold keeps {promised}, so every pair is refused: at least {least:,} hits "
+            "without a wrong one are needed among the training pairs"
+        )
+    return (
+        f"threshold {certified.threshold:.4f}: {promised}; on training pairs kept apart "
+        f"{certified.hits:,} hits, {certified.wrong:,} wrong, at most {certified.upper:.2%}"
+    )
