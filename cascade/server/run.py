@@ -79,8 +79,6 @@ def serve(settings: ServeSettings) -> None:
             f"--host: {settings.host} can be reached from elsewhere; give --keys, or listen at 127.0.0.1"
         )
     log_to_stderr(settings.log_level)
-    # uvicorn raises the signal again when it is done; without this the exit code would be 143.
-    signal.signal(signal.SIGTERM, lambda *_: None)
     uvloop = importlib.util.find_spec("uvloop") is not None
     anyio.run(_serve, settings, backend_options={"use_uvloop": uvloop})
 
@@ -116,6 +114,8 @@ async def _serve(settings: ServeSettings) -> None:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(watch.files)
                 tasks.start_soon(watch.hang_ups)
+                # uvicorn raises the signal again when it is done, which would be exit code 143.
+                signal.signal(signal.SIGTERM, lambda *_: None)
                 await server.serve(sockets=[listener])
                 tasks.cancel_scope.cancel()
         finally:

@@ -124,7 +124,7 @@ class Ladders:
         overrides: dict[str, Any] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self.files = tuple(files)
+        self.files = tuple(dict.fromkeys(files))
         self.failures: dict[Path, tuple[str, ...]] = {}
         self.closing = False
         self._overrides = overrides or {}
