@@ -13,7 +13,7 @@ from ..ports import Clock
 
 __all__ = ["JsonLines", "log_to_stderr"]
 
-_LOGGERS = ("cascade", "uvicorn")
+_LOGGERS = ("asyncio", "cascade", "uvicorn")
 
 
 class JsonLines(logging.Formatter):
@@ -32,7 +32,7 @@ class JsonLines(logging.Formatter):
         line: dict[str, Any] = {
             "time": self._clock.now_iso(),
             "level": record.levelname.lower(),
-            "event": record.getMessage(),
+            "event": record.getMessage().partition("\n")[0],  # below, asyncio quotes exceptions
         }
         if record.name != "cascade.server":
             line["logger"] = record.name
@@ -51,4 +51,5 @@ def log_to_stderr(level: str) -> None:
         logger.handlers = [handler]
         logger.propagate = False
         logger.setLevel(level.upper())
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    for name in ("asyncio", "uvicorn"):
+        logging.getLogger(name).setLevel(logging.WARNING)

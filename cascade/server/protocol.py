@@ -59,6 +59,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._departure = Departure()
         self._head_size = 0
         self._in_head = True
+        self._heard = False
         self._too_large = False
         self._write_timer: TimerHandle | None = None
         self._head_timer: TimerHandle | None = self._begin_head_timer()
@@ -75,6 +76,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._head_timer is None and (self.cycle is None or self.cycle.response_complete):
             self._head_timer = self._begin_head_timer()
         waiting = self._in_head
+        self._heard = True
         super().data_received(data)
         if waiting and self._in_head and not self.transport.is_closing():
             self._head_size += len(data)  # of one header too, which is given to us when complete
@@ -104,6 +106,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head has come in time."""
         self._in_head = False
+        self._heard = False
         self._head_size = 0
         self._stop_head_timer()
         super().on_headers_complete()
@@ -158,6 +161,10 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         if self.cycle is not None and not self.cycle.response_complete:
             self._head_timer = self._begin_head_timer()  # an answer is under way: not now
+            return
+        if not self._heard:
+            # Who has connected in advance would take a word from us for an answer to what comes next.
+            self.transport.close()
             return
         words = f"the head was not complete within {self.limits.timeout_s:g} s"
         self._answer(Failure(status=408, message=words, code="head_timeout"))

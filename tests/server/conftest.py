@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -10,8 +11,22 @@ from tests.upstream_server import UpstreamServer, running_server
 
 from .serving import Serving, ladder, serving
 
-NO_GATES = "gates: []"
 TOOLS = "gates: [schema]"
+RECORDED = {
+    "id": "1",
+    "prompt": "Weigh it.",
+    "responses": [
+        {
+            "model": "small",
+            "text": '{"metal": "lead", "grams": 11.3}',
+            "prompt_tokens": 5,
+            "completion_tokens": 9,
+            "logprobs": [-0.1],
+            "finish_reason": "stop",
+        }
+    ],
+}
+"""A row of a traffic log with a structured answer."""
 
 
 @pytest.fixture(scope="session")
@@ -40,8 +55,13 @@ def server(upstream: UpstreamServer, tmp_path_factory: pytest.TempPathFactory) -
         "hanging": ladder(upstream, "hanging", "hang", more="deadline_s: 0.3"),
         "waiting": ladder(upstream, "waiting", "hang"),
         "spent": ladder(upstream, "spent", "ok", more=spent),
+        "recorded": (
+            "name: recorded\nproviders: {log: {kind: recorded, path: log.jsonl}}\n"
+            "ladder: [{model: small, provider: log, accept: 0.5}]\n"
+        ),
     }
     folder = tmp_path_factory.mktemp("server")
+    (folder / "log.jsonl").write_text(json.dumps(RECORDED) + "\n")
     limits = ("--max-body-mb", "1", "--head-timeout-s", "1", "--body-timeout-s", "1")
     with serving(folder, ladders, "--rungs", *limits) as running:
         yield running

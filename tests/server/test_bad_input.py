@@ -237,7 +237,6 @@ def test_what_is_no_http_is_refused(server: Serving, data: bytes) -> None:
 
 
 SLOW = {
-    "nothing at all": b"",
     "half a head": b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\n",
     "half a body": b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\n"
     b'content-length: 100\r\n\r\n{"model": ',
@@ -255,6 +254,13 @@ def test_who_sends_no_further_is_sent_away(server: Serving, data: bytes) -> None
         "head_timeout",
         "body_timeout",
     )
+
+
+def test_who_sends_nothing_at_all_is_sent_away_without_a_word(server: Serving) -> None:
+    """It would be taken for an answer to what is sent next."""
+    began = time.monotonic()
+    assert raw(server, b"") == b""
+    assert 0.8 < time.monotonic() - began < 4
 
 
 @pytest.mark.parametrize("first", [b"", b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"])

@@ -6,6 +6,7 @@ from typing import Any
 
 import anthropic
 import openai
+import pydantic
 import pytest
 
 from .serving import Serving, chat
@@ -90,6 +91,26 @@ def test_openai_shows_log_probabilities(server: Serving) -> None:
         assert answer.choices[0].logprobs is not None
         first = (answer.choices[0].logprobs.content or [])[0]
         assert (first.token, first.logprob, first.top_logprobs[0].token) == ("le", -0.1, "x")
+
+
+class Weight(pydantic.BaseModel):
+    """What a structured answer is to hold."""
+
+    metal: str
+    grams: float
+
+
+def test_openai_reads_structured_answers(server: Serving) -> None:
+    """As the model of the caller, whose schema the ladder has checked."""
+    with openai_client(server) as client:
+        answer = client.chat.completions.parse(
+            model="cascade/recorded",
+            messages=[{"role": "user", "content": "Weigh it."}],
+            response_format=Weight,
+        )
+        assert answer.choices[0].message.parsed == Weight(metal="lead", grams=11.3)
+        with pytest.raises(openai.NotFoundError):
+            client.chat.completions.create(model="cascade/recorded", messages=QUESTION)
 
 
 def test_openai_lists_models(server: Serving) -> None:
