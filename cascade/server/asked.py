@@ -13,11 +13,31 @@ from ..types import Attempt, Result
 __all__ = [
     "Asked",
     "decode_object",
+    "refuse_keywords",
     "result_headers",
     "result_object",
     "take_flag",
     "take_model",
 ]
+
+
+_NOT_A_FIELD = frozenset(
+    {
+        "cache_tags",
+        "deadline_s",
+        "idempotent",
+        "max_age_s",
+        "max_cost_usd",
+        "max_total_tokens",
+        "min_confidence",
+        "policy",
+        "prompt",
+        "self",
+        "session",
+        "tenant",
+    }
+)
+"""Keywords of `Cascade.ask` that no body may give as if they were fields of the API."""
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +104,16 @@ def take_flag(fields: dict[str, Any], name: str) -> bool:
     if not isinstance(value, bool):
         raise RequestError(f"{name}: {type(value).__name__} given; allowed: true or false")
     return value
+
+
+def refuse_keywords(fields: Mapping[str, Any]) -> None:
+    """Refuse fields that `Cascade.ask` would take for options of its own.
+
+    Raises:
+        RequestError: There is one; tenants above all come from keys alone.
+    """
+    for name in _NOT_A_FIELD.intersection(fields):
+        raise RequestError(f"{name}: not a field of this API; options go into `cascade`")
 
 
 def result_object(result: Result) -> dict[str, Any]:

@@ -12,29 +12,12 @@ import msgspec
 
 from ..errors import RequestError
 from ..types import Answer, Result, Usage
-from .asked import Asked, result_object, take_flag
+from .asked import Asked, refuse_keywords, result_object, take_flag
 from .options import read_options
 
 __all__ = ["MOST_TOP_LOGPROBS", "chat_body", "read_chat"]
 
 MOST_TOP_LOGPROBS = 20
-
-_NOT_A_FIELD = frozenset(
-    {
-        "cache_tags",
-        "deadline_s",
-        "idempotent",
-        "max_age_s",
-        "max_cost_usd",
-        "max_total_tokens",
-        "min_confidence",
-        "policy",
-        "self",
-        "session",
-        "tenant",
-    }
-)
-"""Keywords of `Cascade.ask` that no body may give as if they were fields of the API."""
 
 
 class _Choice(msgspec.Struct):
@@ -87,8 +70,7 @@ def read_chat(
     else:
         fields.pop("max_completion_tokens", None)
     _check_tools(fields)
-    for name in _NOT_A_FIELD.intersection(fields):
-        raise RequestError(f"{name}: not a field of this API; options go into `cascade`")
+    refuse_keywords(fields)
     return Asked(
         prompt=prompt,
         options=fields | options,
@@ -163,10 +145,10 @@ def _check_tools(fields: Mapping[str, Any]) -> None:
         function = tool.get("function") if isinstance(tool, dict) else None
         if isinstance(function, dict) and not isinstance(function.get("name"), str):
             raise RequestError(f"tools[{i}].function.name: missing; give text")
-    if choice is not None and not isinstance(choice, str | dict):
-        raise RequestError(
-            f"tool_choice: {type(choice).__name__} given; allowed: text or an object"
-        )
+    if choice is None or isinstance(choice, str):
+        return
+    if not isinstance(choice, dict) or not isinstance(choice.get("type"), str):
+        raise RequestError("tool_choice: allowed: text, or an object with `type`")
 
 
 def _is_list_of_objects(value: Any) -> bool:

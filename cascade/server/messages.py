@@ -14,7 +14,7 @@ import msgspec
 
 from ..errors import RequestError
 from ..types import Result, Usage
-from .asked import Asked, result_object, take_flag
+from .asked import Asked, refuse_keywords, result_object, take_flag
 from .options import read_options
 
 __all__ = ["message_body", "read_message"]
@@ -31,7 +31,6 @@ _STOP_REASONS = {
 _TOOL_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 _THINKING = ("thinking", "redacted_thinking")
 _PASSED_ON = ("temperature", "top_p", "top_k", "service_tier")
-_ANTHROPIC_ALONE = ("thinking", "container", "context_management", "mcp_servers", "output_config")
 
 
 def read_message(fields: dict[str, Any], headers: Mapping[bytes, bytes], *, native: bool) -> Asked:
@@ -56,9 +55,13 @@ def read_message(fields: dict[str, Any], headers: Mapping[bytes, bytes], *, nati
         options["metadata"] = metadata
     if native:
         head = [] if system is None else [{"role": "system", "content": system}]
-        known = ("temperature", "tools", "tool_choice", "top_p", "top_k", "service_tier")
-        kept = {name: fields[name] for name in (*known, *_ANTHROPIC_ALONE) if name in fields}
-        return Asked(prompt=[*head, *messages], options=kept | options, stream=stream)
+        refuse_keywords(fields)
+        choice = fields.get("tool_choice")
+        if choice is not None:
+            if not isinstance(choice, dict):
+                raise RequestError("tool_choice: allowed: an object with `type`")
+            _field(choice, "type", str, "tool_choice")
+        return Asked(prompt=[*head, *messages], options=fields | options, stream=stream)
     options |= {name: fields[name] for name in _PASSED_ON if fields.get(name) is not None}
     options |= _tools(fields.get("tools"), fields.get("tool_choice"))
     prompt = [] if system is None else [{"role": "system", "content": _system(system)}]

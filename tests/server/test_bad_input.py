@@ -97,6 +97,10 @@ BAD = {
         chat("claude-0", tools=[], tool_choice=[1], parallel_tool_calls=False),
         "tool_choice",
     ),
+    "tool_choice is empty": (
+        chat("claude-0", tools=[{"name": "x"}], tool_choice={}, parallel_tool_calls=False),
+        "tool_choice",
+    ),
     "metadata is text": (chat("cascade/ok", metadata="x"), "metadata"),
     "a tenant of one's own": (chat("cascade/ok", tenant="other"), "tenant: not a field"),
     "an option as a field": (chat("cascade/ok", max_cost_usd=1), "max_cost_usd: not a field"),
@@ -135,6 +139,18 @@ BAD_MESSAGES = {
         "model": "cascade/ok",
         "messages": [{"role": "user", "content": "x"}],
         "tools": [{"type": "web_search_20250305", "name": "web_search"}],
+    },
+    "a tool choice without a type": {
+        "model": "cascade/claude",
+        "messages": [{"role": "user", "content": "x"}],
+        "tools": [{"name": "x"}],
+        "tool_choice": {},
+        "parallel_tool_calls": False,
+    },
+    "a field that is an option": {
+        "model": "cascade/claude",
+        "messages": [{"role": "user", "content": "x"}],
+        "prompt": "y",
     },
     "an unknown tool choice": {
         "model": "cascade/ok",
