@@ -23,17 +23,19 @@ DEPARTURE = "cascade.departure"
 
 
 class Departure:
-    """How the protocol of a connection says that its client has gone.
+    """What the protocol of a connection knows of its client: whether it is still there.
 
     Attributes:
-        gone: Whether it has.
+        gone: Whether it has gone.
+        all_here: Whether the body of its newest request has come as a whole.
         cancel: Called when it goes; None: nothing is done for it that could be cancelled.
     """
 
-    __slots__ = ("cancel", "gone")
+    __slots__ = ("all_here", "cancel", "gone")
 
     def __init__(self) -> None:
         self.gone = False
+        self.all_here = False
         self.cancel: Callable[[], None] | None = None
 
     def happen(self) -> None:
@@ -56,8 +58,19 @@ class BodyLimits:
         self.timeout_s = timeout_s
 
 
-async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limits: BodyLimits) -> bytes:
+async def read_body(
+    receive: Receive,
+    headers: Mapping[bytes, bytes],
+    limits: BodyLimits,
+    departure: Departure | None = None,
+) -> bytes:
     """Return the body of a request.
+
+    Args:
+        receive: Gives its pieces.
+        headers: Its headers, names in lower case.
+        limits: How large and how slow it may be.
+        departure: What the protocol knows of the client, if it is ours.
 
     Raises:
         Refused: It is too large, too slow, or compressed.
@@ -71,6 +84,14 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limits: Bo
         if headers.get(b"expect") is None:  # who waits for a word has not sent anything yet
             await _throw_away(receive)
         raise _too_large(limits)
+    if departure is not None and departure.all_here:  # the usual case: there is nothing to wait for
+        message = await receive()
+        whole: bytes = message.get("body", b"")
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            if len(whole) > limits.max_bytes:
+                raise _too_large(limits)
+            return whole
+        raise ClientGone
     pieces: list[bytes] = []
     size = 0
     with anyio.move_on_after(limits.timeout_s):

@@ -123,8 +123,8 @@ class Endpoint:
             if self._needs_key:
                 visit.caller = identify(headers, gate.keys)
             if self._takes_body:
-                visit.body = await read_body(receive, headers, gate.limits)
                 departure = scope.get(DEPARTURE)
+                visit.body = await read_body(receive, headers, gate.limits, departure)
                 if departure is None:
                     reply = await self._answer_listening(visit, receive)
                 else:

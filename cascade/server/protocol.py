@@ -87,6 +87,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin to count."""
         super().on_message_begin()
+        self._departure.all_here = False
         self.scope[DEPARTURE] = self._departure  # type: ignore[literal-required]
         self._in_head = True
         self._head_size = 0
@@ -110,6 +111,11 @@ class GuardedProtocol(HttpToolsProtocol):
         self._head_size = 0
         self._stop_head_timer()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The body has come."""
+        self._departure.all_here = True
+        super().on_message_complete()
 
     def pause_writing(self) -> None:
         """Give the client its time to read."""

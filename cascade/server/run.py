@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import logging
 import math
@@ -109,6 +110,8 @@ async def _serve(settings: ServeSettings) -> None:
             )
             host, port = listener.getsockname()[:2]
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            gc.collect()
+            gc.freeze()  # what is loaded by now stays: looking through it again costs every request
             names = [served.name for served in ladders.all()]
             _log.info("listening", extra={"fields": {"url": url, "ladders": names}})
             async with anyio.create_task_group() as tasks:
