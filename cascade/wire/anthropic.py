@@ -62,12 +62,24 @@ _reply_decoder = msgspec.json.Decoder(_Reply)
 _usage_decoder = msgspec.json.Decoder(_Usage | None)
 
 
+_OPENAI_ONLY = frozenset(
+    {
+        *("audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs"),
+        *("max_completion_tokens", "modalities", "n", "prediction"),
+        *("presence_penalty", "prompt_cache_key", "reasoning_effort", "safety_identifier", "store"),
+        *("stream_options", "top_logprobs", "user", "verbosity", "web_search_options"),
+    }
+)
+"""Fields of OpenAI's API that Anthropic's refuses: a ladder of both is asked in either's words."""
+
+
 def encode_request(call: ModelCall) -> bytes:
     """Return the body of a Messages request.
 
     System and developer messages become `system`; OpenAI tools, tool choice, tool calls, tool
-    results and `image_url` parts are converted. `seed` and `response_format` have no counterpart
-    and are not sent: a ladder's `schema` gate still checks the answer.
+    results and `image_url` parts are converted. `seed`, `response_format` and what else
+    only OpenAI's API knows (`_OPENAI_ONLY`) have no counterpart and are not sent: a ladder's `schema`
+    gate still checks the answer.
 
     Raises:
         RequestError: No output limit, which Anthropic requires, or something that has no
@@ -75,6 +87,11 @@ def encode_request(call: ModelCall) -> bytes:
     """
     request = call.request
     body: dict[str, Any] = {**call.extra, **request.extra}
+    wanted = body.get("max_completion_tokens")
+    for name in _OPENAI_ONLY & body.keys():
+        del body[name]
+    if wanted is not None:
+        body.setdefault("max_tokens", wanted)
     system: list[Any] = []
     messages: list[dict[str, Any]] = []
     for i, message in enumerate(request.messages):

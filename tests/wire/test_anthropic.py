@@ -266,3 +266,15 @@ def test_any_bytes_give_an_answer_or_bad_response(body: bytes) -> None:
     """Nothing else ever leaves."""
     with contextlib.suppress(BadResponse):
         decode_response(body, provider="p", model="m")
+
+
+def test_what_only_openai_knows_is_not_sent() -> None:
+    """A ladder of both is asked in OpenAI's words; the output limit of the newer name is kept."""
+    request = Request(
+        messages=(Message(role="user", content="Which?"),),
+        extra={"user": "u", "logprobs": True, "max_completion_tokens": 9, "top_k": 5},
+    )
+    body = json.loads(encode_request(ModelCall(model="claude", request=request)))
+    assert body["max_tokens"] == 9
+    assert body["top_k"] == 5
+    assert {"user", "logprobs", "max_completion_tokens"}.isdisjoint(body)
