@@ -129,7 +129,7 @@ async def test_what_was_cancelled_is_counted_with_the_most_it_may_have_cost(
     (other,) = answer.tries
     assert (other.deployment, other.error, other.estimated) == ("first", None, True)
     assert other.cost_usd == (None if expected is None else pytest.approx(expected))
-    assert other.latency_s >= 0.01
+    assert other.latency_s > 0
 
 
 async def test_what_had_failed_is_counted_as_a_failure() -> None:
