@@ -164,7 +164,7 @@ async def main():
             if isinstance(reply, Reservation):
                 assert not reply.unsettled
                 calls += 1
-                await anyio.sleep(0.002)
+                await anyio.sleep(0.1)
                 await ledger.settle(reply, Spend(usd=0.002))
 
     async with anyio.create_task_group() as tasks:
