@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Certified", "certified_threshold", "clopper_pearson", "upper_bound"]
+__all__ = ["Certified", "certified_threshold", "clopper_pearson", "kept_threshold", "upper_bound"]
 
 NEVER = 1.0
 """A threshold that no score reaches."""
@@ -60,12 +60,17 @@ class Certified:
 
 
 def certified_threshold(
-    score: np.ndarray, same: np.ndarray, *, rate: float, confidence: float
+    score: np.ndarray,
+    same: np.ndarray,
+    *,
+    rate: float,
+    confidence: float,
+    seen: float = 1.0,
 ) -> Certified:
     """Return the lowest threshold whose share of wrong hits is bounded by `rate`.
 
     Fixed-sequence testing: thresholds are tried from the highest on, at numbers of hits fixed in
-    advance (the fewest that could pass, then a quarter more each time), and the first that fails ends
+    advance (the fewest that could pass, then a tenth more each time), and the first that fails ends
     it. So the bound holds for the one chosen, with the stated confidence, and not only for one named
     beforehand.
 
@@ -74,6 +79,7 @@ def certified_threshold(
         same: Whether they are duplicates. Shape (n,), bool.
         rate: Greatest share of wrong hits, in (0, 1).
         confidence: In (0, 1).
+        seen: Greatest share of wrong hits on these very rows.
 
     Source: Angelopoulos et al. 2021 (Learn then Test), fixed-sequence testing; Clopper and Pearson 1934.
     """
@@ -89,6 +95,9 @@ def certified_threshold(
         upper = upper_bound(false, hits, confidence=confidence)
         if upper > rate:
             break
+        wanted = max(wanted * 1.1, hits + 1)
+        if false > seen * hits:
+            continue
         found = Certified(
             threshold=float(ranked[hits - 1]),
             rate=rate,
@@ -97,5 +106,19 @@ def certified_threshold(
             wrong=false,
             upper=upper,
         )
-        wanted = max(wanted * 1.25, hits + 1)
     return found
+
+
+def kept_threshold(
+    score: np.ndarray, same: np.ndarray, *, rate: float, confidence: float
+) -> Certified:
+    """Return a threshold that keeps `rate`, or else one that keeps twice that with `rate` seen.
+
+    With few pairs no threshold can be shown to keep a low rate. Then the lowest one is taken whose
+    share of wrong hits is bounded by twice the rate and, on these rows, not above the rate itself;
+    `Certified.rate` says which of the two is promised.
+    """
+    found = certified_threshold(score, same, rate=rate, confidence=confidence)
+    if found.hits or 2.0 * rate >= 1.0:
+        return found
+    return certified_threshold(score, same, rate=2.0 * rate, confidence=confidence, seen=rate)

@@ -34,6 +34,10 @@ class GeneratedPair:
     kind: str
 
 
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.replace("\n", "|").split("|") if part.strip()]
+
+
 _ACTS = """learn to swim|swimming|improve my handwriting|cook brown rice|train a puppy|remove a coffee stain
 fix a leaking tap|write a cover letter|start a vegetable garden|tune a guitar|clean a laptop screen
 prepare for a job interview|grow tomatoes indoors|lower my blood pressure|sharpen a kitchen knife
@@ -80,10 +84,6 @@ in a small apartment|for the elderly|with one hand|during pregnancy|for a living
 without spending money|after a surgery|in the army|on a boat|for two people|at high altitude"""
 _UNITS = (("km", "miles"), ("kg", "pounds"), ("celsius", "fahrenheit"), ("liters", "gallons"))
 _MONTHS = ("January", "March", "April", "June", "July", "August", "October", "December")
-
-
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.replace("\n", "|").split("|") if part.strip()]
 
 
 _Words = tuple[str, ...]
@@ -429,6 +429,18 @@ _INTENTS = (
         ),
     ),
 )
+_CONTEXTS = (
+    "I live in a small town by the sea and work as a nurse. ",
+    "My sister asked me this yesterday and I had no answer. ",
+    "I am writing a school essay about everyday questions, with sources. ",
+    "We are a team of four engineers who build bridges, and argue a lot. ",
+    "Suppose you are a patient teacher who explains things to adults. ",
+    "I have been thinking about this for a long time. ",
+)
+_MODIFIERS = _split(
+    """organic|electric|marine|medieval|wireless|frozen|commercial|portable|domestic|wild|industrial|vintage
+    submersible|digital|municipal|homemade|inflatable|military|tropical|antique"""
+)
 _OPENINGS = (
     "Please tell me: ",
     "Could you tell me ",
@@ -499,8 +511,12 @@ def generate_pairs(n: int, *, seed: int = 0) -> Iterator[GeneratedPair]:
         if made is None or made[0] == made[1] or made in seen:
             continue
         seen.add(made)
+        before = rng.choice(_CONTEXTS) if rng.random() < 0.25 else ""
         yield GeneratedPair(
-            a=made[0], b=made[1], duplicate=make in _SAME, kind=make.__name__.strip("_")
+            a=before + made[0],
+            b=before + made[1],
+            duplicate=make in _SAME,
+            kind=make.__name__.strip("_"),
         )
 
 
@@ -609,12 +625,12 @@ def _other_frame(rng: random.Random, intent: _Intent) -> _Made:
 
 def _other_person(rng: random.Random, intent: _Intent) -> _Made:
     first, _ = _worded(rng, intent, intent.draw(rng))
+    if '"' in first:
+        return None  # "into French to you" says nothing
     if " my " in first and rng.random() < 0.7:
         second = first.replace(" my ", rng.choice((" your ", " his ", " their ")), 1)
     else:
-        second = _with(
-            first, rng.choice(("for you", "for me", "to you", "in your opinion", "for them"))
-        )
+        second = _with(first, rng.choice(("to you", "to me", "to them")))
     return (first, second) if rng.random() < 0.5 else (second, first)
 
 
@@ -623,6 +639,28 @@ def _one_condition(rng: random.Random, intent: _Intent) -> _Made:
     first, used = _worded(rng, intent, words)
     second = first if rng.random() < 0.6 else _worded(rng, intent, words, used)[0]
     second = _with(second, rng.choice(_split(_CONDITIONS)))
+    return (first, second) if rng.random() < 0.5 else (second, first)
+
+
+def _qualified(rng: random.Random, intent: _Intent) -> _Made:
+    """One is about a special kind of the thing."""
+    words = intent.draw(rng)
+    i = rng.randrange(len(words))
+    word = words[i]
+    if intent.family in ("translate", "convert", "clause", "compared") or not word.islower():
+        return None
+    special = rng.choice(_MODIFIERS)
+    article, _, rest = word.partition(" ")
+    if article in ("a", "an", "the"):
+        word = f"{'the' if article == 'the' else 'a'} {special} {rest}"
+    elif intent.family in ("act", "code"):
+        head, _, last = word.rpartition(" ")
+        word = f"{head} {special} {last}"
+    else:
+        word = f"{special} {word}"
+    first, used = _worded(rng, intent, words)
+    second = used if rng.random() < 0.6 else _worded(rng, intent, words, used)[1]
+    second = second.format(*words[:i], word, *words[i + 1 :])
     return (first, second) if rng.random() < 0.5 else (second, first)
 
 
@@ -702,7 +740,7 @@ _SAME = (_reworded, _polite, _typed, _slipped, _conditioned)
 _DIFFERENT = (
     *(_other_frame, _other_frame, _other_intent, _other_person),
     *(_other_thing, _other_intent, _one_condition, _other_condition, _denied, _turned),
-    *(_other_number, _unrelated, _two_asked),
+    *(_other_number, _unrelated, _two_asked, _qualified, _qualified),
 )
 
 

@@ -60,6 +60,7 @@ _DECLARED: tuple[tuple[str, int], ...] = (
     ("same_last_content", _UP),
     ("same_frame", _UP),
     ("same_frame_and_bare", _UP),
+    ("same_frame_and_rest", _UP),
     ("frame_cached", _FREE),
     ("frame_asked", _FREE),
     ("articles_differ", _DOWN),
@@ -173,7 +174,7 @@ def pair_features(
 
     pairs_a = set(pairwise(cached.stems))
     pairs_b = set(pairwise(asked.stems))
-    differ = set(cached.words) ^ set(asked.words)
+    differ = set(cached.rest) ^ set(asked.rest)
     small = [w for w in differ if w in FUNCTION]
     names_a, names_b = set(cached.names), set(asked.names)
     return [
@@ -206,6 +207,7 @@ def pair_features(
         float(cached.content[-1:] == asked.content[-1:]),
         float(cached.frame == asked.frame),
         float(cached.frame == asked.frame and not n_a and not n_b),
+        float(cached.frame == asked.frame and differ <= _ARTICLES),
         cached.frame,
         asked.frame,
         sum([w in _ARTICLES for w in small]),

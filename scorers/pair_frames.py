@@ -55,17 +55,17 @@ _KINDS: tuple[tuple[str, str], ...] = (
     ("how is", r"how (?:is|are|s|am|will|does)|in what way does|(?:explain|describe) how"),
     (
         "why",
-        r"why (?:did|was|were|had)|why (?:do|does|is|are|s|am|can|cannot|should|would|will|have|has|could|must)?"
+        rf"why (?:did|was|were|had)|why (?:should|do|would|can) {_ONE}|why (?:do|does|is|are|s|am|can|cannot|should|would|will|have|has|could|must)?"
         rf"|how come|what(?: is| s| are) {_THE}(?:{_GOOD} )*(?:reason|reasons|cause|causes)(?: that| why| for| of| behind| to)?"
         r"|what (?:makes|causes|caused|made)|for what reason",
     ),
     (
         "when",
-        r"when|(?:at )?what time|(?:in )?(?:what|which) year|on (?:what|which) (?:day|date)|since when",
+        rf"when(?: to| (?:can|could|should|do|would) {_ONE})?|(?:at )?what time|(?:in )?(?:what|which) year|on (?:what|which) (?:day|date)|since when",
     ),
     (
         "where",
-        r"where|(?:in |at )?(?:what|which) (?:place|city|country|town|state|location)|from where",
+        rf"where(?: to| (?:can|could|should|do|would|might) {_ONE})?|(?:in |at )?(?:what|which) (?:place|city|country|town|state|location)|from where",
     ),
     ("who", r"who|whom|whose|by whom|what person|which person"),
     (
@@ -96,6 +96,8 @@ _KINDS: tuple[tuple[str, str], ...] = (
 FRAMES = ("other", *(name for name, _ in _KINDS))
 """Kinds of questions; a frame is a position in this."""
 
+_WHAT, _WHAT_IS = FRAMES.index("what"), FRAMES.index("what is")
+_TELL = re.compile(r"\b(?:tell|know)\b")
 _LOOKED_AT = 40
 """Words from the beginning among which an opening is looked for."""
 _OPENING = re.compile("|".join(f"(?P<k{i}>(?:{kind})\\b)" for i, (_, kind) in enumerate(_KINDS)))
@@ -121,7 +123,12 @@ def frame_of(words: Sequence[str]) -> tuple[int, list[str]]:
         found = _OPENING.match(text, begin)
     before = text.count(" ", 0, start)
     if found is None:
-        return 0, list(words[before:])
+        # "tell me the capital of France" asks what it is
+        return _WHAT_IS if polite and _TELL.search(polite.group()) else 0, list(words[before:])
     first = text.count(" ", 0, begin)
     after = text.count(" ", 0, found.end()) + (text[found.end() - 1 : found.end()] != " ")
-    return int((found.lastgroup or "k0")[1:]) + 1, [*words[before:first], *words[after:]]
+    frame = int((found.lastgroup or "k0")[1:]) + 1
+    rest = [*words[before:first], *words[after:]]
+    if polite and frame == _WHAT and rest and rest[-1] in ("is", "are"):
+        return _WHAT_IS, rest[:-1]  # "tell me what the capital of France is"
+    return frame, rest

@@ -62,18 +62,31 @@ def _units(a: PromptText, b: PromptText) -> bool:
 def _negation(a: PromptText, b: PromptText) -> bool:
     if a.negations != b.negations:
         return True
+    ours_denied, theirs_denied = _denied(a), _denied(b)
+    # "isn't the sky green" denies what "is the sky not green" denies: only bare words are compared
+    if len(ours_denied) == len(theirs_denied) and ours_denied != theirs_denied:
+        return True
     ours, theirs = set(a.words), set(b.words)
     only_a, only_b = ours - theirs, theirs - ours
     return _opposite(only_a, only_b) or _opposite(only_b, only_a)
 
 
+def _denied(text: PromptText) -> list[str]:
+    """Return what each `not`, `never` and `without` denies: the next word of content."""
+    found = []
+    for i, word in enumerate(text.words):
+        if word in _DENYING:
+            found.append(next((s for s in text.stems[i + 1 :] if s in text.content), ""))
+    return found
+
+
 def _opposite(ones: set[str], others: set[str]) -> bool:
     return any(
-        prefix + one in others or (one.endswith("ful") and one[:-3] + "less" in others)
-        for one in ones
-        if len(one) > 2
-        for prefix in PREFIXED
-    )
+        (other[:size] in PREFIXED and other[size:] in ones)
+        for other in others
+        if len(other) > 4
+        for size in (2, 3, 4)
+    ) or any(one.endswith("ful") and one[:-3] + "less" in others for one in ones)
 
 
 def _quotes(a: PromptText, b: PromptText) -> bool:
@@ -90,8 +103,14 @@ def _urls(a: PromptText, b: PromptText) -> bool:
 
 def _names(a: PromptText, b: PromptText) -> bool:
     # A name may be written without its capital: it has to be among the other's words.
-    return bool(a.names or b.names) and not (
-        set(b.words).issuperset(a.names) and set(a.words).issuperset(b.names)
+    if not (a.names or b.names):
+        return False
+    if not (set(b.words).issuperset(a.names) and set(a.words).issuperset(b.names)):
+        return True
+    # "What can Wizards do in a war of Wizards and Muggles?": which of them is named again matters.
+    known = {*a.names, *b.names}
+    return len(known) > 1 and sorted(w for w in a.words if w in known) != sorted(
+        w for w in b.words if w in known
     )
 
 
@@ -146,6 +165,7 @@ SETTABLE = ("time_dependent", "refers_back")
 
 _MOSTLY = 0.75
 """Share of the content that both have, from which its order says whether they ask the same."""
+_DENYING = word_set("not never without")
 _JOINING = word_set("and or vs versus nor & und et y o e")
 _BESIDE_JOINING = _JOINING | word_set("a an the my your our some any both either between of")
 _ROLES = word_set("respectively than then prefer rather instead")

@@ -25,9 +25,11 @@ __all__ = ["COLUMNS", "FittedPairs", "PairModel", "PairRow", "fit_pairs", "links
 COLUMNS = (*FEATURES, *EVIDENCE)
 FOLDS = 4
 _MARGIN = FEATURES.index("margin")
-BOOSTERS = 4
+REPEATS = 2
+"""Divisions into folds; the scores of a row kept apart are averaged over them."""
+BOOSTERS = 3
 """Models that differ in their samples of rows and columns; their log odds are averaged."""
-ROUNDS = 500
+ROUNDS = 400
 LEAST_ROWS = 200
 LEAST_OF_A_CLASS = 25
 
@@ -197,15 +199,17 @@ def fit_pairs(
     x = np.array([_numbers(row, rarity) for row in rows], np.float64)
     if general:
         x[:, _MARGIN] = np.nan  # how dense another cache is, nobody knows
-    fold = _folds(groups, seed)
-    told = None if general else _evidence(rows, same, fold, tell)
     raw = np.zeros(len(rows))
-    for k in range(FOLDS):
-        tell(0.5 + 0.4 * k / FOLDS, "scores of rows kept apart")
-        learn, judge = fold != k, fold == k
-        seen = x if told is None else np.hstack([x, told.for_judging[k]])
-        raw[judge] = _raw(_boosters(seen[learn], same[learn], general, seed), seen[judge])
-    tell(0.9, "the model on all rows")
+    for repeat in range(REPEATS):
+        fold = _folds(groups, seed + repeat)
+        told = None if general else _evidence(rows, same, fold)
+        for k in range(FOLDS):
+            tell((repeat + k / FOLDS) / (REPEATS + 0.5), "scores of rows kept apart")
+            learn, judge = fold != k, fold == k
+            seen = x if told is None else np.hstack([x, told.for_judging[k]])
+            boosters = _boosters(seen[learn], same[learn], general, seed + repeat)
+            raw[judge] += _raw(boosters, seen[judge]) / REPEATS
+    tell(REPEATS / (REPEATS + 0.5), "the model on all rows")
     allowed = np.array([not row.refused_by for row in rows])
     slope, bias = _calibration(raw[allowed], same[allowed])
     seen = x if told is None else np.hstack([x, told.for_fitting])
@@ -249,7 +253,7 @@ class _Told:
     for_judging: np.ndarray
 
 
-def _evidence(rows: Sequence[PairRow], same: np.ndarray, fold: np.ndarray, tell: _Tell) -> _Told:
+def _evidence(rows: Sequence[PairRow], same: np.ndarray, fold: np.ndarray) -> _Told:
     pairs = [(row.cached, row.asked) for row in rows]
     table = EvidenceRows(pairs, same)
     members = [np.flatnonzero(fold == k) for k in range(FOLDS)]
@@ -260,7 +264,6 @@ def _evidence(rows: Sequence[PairRow], same: np.ndarray, fold: np.ndarray, tell:
         return np.array([fitted.features(*pairs[i]) for i in members[k].tolist()])
 
     for k in range(FOLDS):
-        tell(0.1 + 0.4 * k / FOLDS, "word evidence")
         without = fold != k
         for_fitting[members[k]] = for_judging[k, members[k]] = features(table.fit(without), k)
         for j in range(k):
@@ -291,7 +294,7 @@ def _boosters(x: np.ndarray, same: np.ndarray, general: bool, seed: int) -> tupl
     params = {
         **BOOST,
         "objective": "cross_entropy",
-        "learning_rate": 0.04,
+        "learning_rate": 0.05,
         "feature_fraction": 0.5,
         "min_data_in_leaf": 30 if len(same) >= 2_000 else 10,
         "extra_trees": not general,
@@ -299,7 +302,7 @@ def _boosters(x: np.ndarray, same: np.ndarray, general: bool, seed: int) -> tupl
     if general:
         params["monotone_constraints"] = list(MONOTONE[: x.shape[1]])
     made = []
-    for i in range(BOOSTERS):
+    for i in range(1 if general else BOOSTERS):
         data = lgb.Dataset(
             x, label=same.astype(float), params={"max_bin": BOOST["max_bin"], "verbosity": -1}
         )

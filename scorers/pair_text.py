@@ -57,6 +57,8 @@ _PERIODS = word_set(
     "summer winter spring autumn century decade monday tuesday wednesday thursday friday saturday "
     "sunday election"
 )
+_CONTRACTED = {"m": "am", "re": "are", "ll": "will", "ve": "have", "d": "would"}
+_WITH_IS = word_set("what who where when why how it that there here he she let")
 _MONTHS_TOO = ("may", "march")
 _BARE_OPERATORS = word_set("() [] {} <> && || // ** < > | << >> -- [ ] { }")
 _TIMES_OF_TWO = frozenset(
@@ -119,6 +121,7 @@ class PromptText:
         names: Words that name something, in order, lower case.
         poles: One side of a pair of opposites each, in order: (axis, pole, word).
         frame: What kind of question, a position in `pair_frames.FRAMES`.
+    rest: The words without the opening of the question and without what is merely polite.
     bare: Content without the opening of the question, synonyms evened out.
     language: Two letters, a script's name, or "" where it cannot be told.
         time_dependent: The word by which the answer depends on when it is given, or "".
@@ -138,6 +141,7 @@ class PromptText:
     names: tuple[str, ...]
     poles: tuple[tuple[int, int, str], ...]
     frame: int
+    rest: tuple[str, ...]
     bare: frozenset[str]
     language: str
     time_dependent: str
@@ -166,7 +170,7 @@ def stem(word: str) -> str:
         return word[:-3] + "y" if word.endswith("ied") else _undouble(word[:-2])
     if last == "y" and size > 5 and word.endswith("ly"):
         return word[:-2]
-    if last == "e" and size > 4:
+    if last == "e":
         return word[:-1]  # so that `make` meets `making`
     return word
 
@@ -196,6 +200,7 @@ def read_prompt(text: str) -> PromptText:
         names=tuple(words[i] for i in names),
         poles=tuple((*POLES[w], w) for w in words if w in POLES),
         frame=frame,
+        rest=tuple(rest),
         bare=frozenset(_BARE.get(w) or stem(w) for w in rest if w not in FUNCTION) - _WRAPPING,
         language=_language(text, words),
         time_dependent=_time_dependent(words),
@@ -252,6 +257,8 @@ class _Reader:
         for i, (low, shown) in enumerate(zip(self.words, self.shown, strict=True)):
             if low in NAMES:
                 found.append(i)
+            elif len(shown) == 1 and shown.isupper() and shown not in "AI":
+                found.append(i)  # vitamin C, George W. Bush
             elif shouted or len(low) < 2 or shown.islower() or low in FUNCTION:
                 continue
             elif i in self.starts:
@@ -268,11 +275,15 @@ class _Reader:
         low = token.lower()
         if "'" in low or "’" in low:
             low = low.replace("’", "'")
-            if low.endswith("'s"):
-                low = low[:-2]
-            elif low.endswith("n't"):
+            low, _, end = low.rpartition("'")
+            if end in _CONTRACTED or (end == "s" and low in _WITH_IS):
+                self._keep(low, token)
+                low = _CONTRACTED.get(end, "is")
+            elif end == "t" and low.endswith("n"):
                 self.negations += 1
-                low = low[:-3]
+                low = low[:-1]
+            elif end != "s":
+                low = f"{low}'{end}"
         after, self.after_number = self.after_number, False
         if after and low in UNITS_AFTER_NUMBER:
             self.units.append(UNITS_AFTER_NUMBER[low])

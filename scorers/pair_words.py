@@ -49,6 +49,14 @@ NUMBERS = {
     "seventy": "70",
     "eighty": "80",
     "ninety": "90",
+    "twenties": "20s",
+    "thirties": "30s",
+    "forties": "40s",
+    "fifties": "50s",
+    "sixties": "60s",
+    "seventies": "70s",
+    "eighties": "80s",
+    "nineties": "90s",
     "hundred": "100",
     "thousand": "1000",
     "million": "1000000",
@@ -211,7 +219,7 @@ NEGATIONS = word_set(
     "barely except excluding unless lack lacks lacking fail fails failed"
 )
 
-PREFIXED = ("un", "in", "im", "il", "ir", "dis", "non", "de", "anti", "mis")
+PREFIXED = word_set("un in im il ir dis non de anti mis")
 """Prefixes that turn a word into its opposite where the bare word stands in the other text."""
 
 
@@ -283,6 +291,7 @@ rich | poor
 new | old
 first | last
 same | different
+fully entirely completely wholly | partially partly
 day | night
 sunrise | sunset
 ancestor ancestors | descendant descendants

@@ -281,15 +281,17 @@ class NearIndex:
 
         for home in list(self._scopes.values()):
             for piece in list(home.postings or ()):
-                found = home.postings[piece] if home.postings is not None else array("I")
-                slots = np.frombuffer(found, np.uint32)
+                found = (home.postings or {}).get(piece)
+                if home.postings is None or found is None:
+                    continue
+                slots = np.frombuffer(
+                    found, np.uint32
+                ).copy()  # a copy: a view would forbid additions
                 keep = np.frombuffer(self._alive, np.uint8)[slots] == 1
-                if not keep.all():
-                    kept = array("I", slots[keep].tobytes())
-                    if home.postings is not None and len(kept):
-                        home.postings[piece] = kept
-                    elif home.postings is not None:
-                        del home.postings[piece]
+                if not keep.any():
+                    del home.postings[piece]
+                elif not keep.all():
+                    home.postings[piece] = array("I", slots[keep].tobytes())
                 yield
         self._free.extend(self._leaving)
         self._leaving = []

@@ -111,7 +111,7 @@ def eval_command(
             if scorer is None
             else load_pairs(scorer, vectors=vectors)
         )
-    console.print(escape(promise_in_words(judge.certified)))
+    console.print(escape(promise_in_words(judge.certified, false_hits if fit else None)))
     told = evaluate(asked, judge)
     if json:
         print(msgspec.json.encode(told).decode())

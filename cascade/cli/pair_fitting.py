@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil, log
 from typing import TYPE_CHECKING
 
 from cascade.errors import ScorerError
@@ -69,7 +70,7 @@ def fit_scorer(
     """
     from sklearn.metrics import roc_auc_score
 
-    from scorers.pair_bounds import certified_threshold
+    from scorers.pair_bounds import kept_threshold
     from scorers.pair_model import LEAST_OF_A_CLASS, LEAST_ROWS, fit_pairs, links, read_pairs
 
     same = pairs.labels
@@ -90,7 +91,7 @@ def fit_scorer(
         seed=seed,
         progress=progress,
     )
-    certified = certified_threshold(
+    certified = kept_threshold(
         fitted.p_same[fitted.allowed],
         same[fitted.allowed],
         rate=false_hits,
@@ -106,18 +107,28 @@ def fit_scorer(
     )
 
 
-def promise_in_words(certified: Certified) -> str:
-    """Return what is promised of the threshold, and from what."""
-    promised = f"{certified.rate:.2%} false hits at {certified.confidence:.0%} confidence"
-    if not certified.hits:
-        from math import ceil, log
+def promise_in_words(certified: Certified, wanted: float | None = None) -> str:
+    """Return what is promised of the threshold, and from what.
 
-        least = ceil(log(1.0 - certified.confidence) / log(1.0 - certified.rate))
+    Args:
+        certified: The threshold.
+        wanted: The rate that was asked for; None: the one that is promised.
+    """
+    rate = certified.rate if wanted is None else wanted
+    asked = f"{rate:.2%} false hits at {certified.confidence:.0%} confidence"
+    if not certified.hits:
+        least = ceil(log(1.0 - certified.confidence) / log(1.0 - min(0.99, 2.0 * rate)))
         return (
-            f"no threshold keeps {promised}, so every pair is refused: at least {least:,} hits "
-            "without a wrong one are needed among the training pairs"
+            f"no threshold keeps {asked}, nor twice that, so every pair is refused: at least "
+            f"{least:,} hits without a wrong one are needed among the training pairs"
         )
-    return (
-        f"threshold {certified.threshold:.4f}: {promised}; on training pairs kept apart "
-        f"{certified.hits:,} hits, {certified.wrong:,} wrong, at most {certified.upper:.2%}"
+    found = (
+        f"on training pairs kept apart {certified.hits:,} hits, {certified.wrong:,} wrong, "
+        f"at most {certified.upper:.2%}"
     )
+    if certified.rate > rate:
+        return (
+            f"threshold {certified.threshold:.4f}: there are too few pairs to promise {asked}; "
+            f"promised is twice that, {certified.rate:.2%}; {found}"
+        )
+    return f"threshold {certified.threshold:.4f}: {asked}; {found}"

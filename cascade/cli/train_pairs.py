@@ -86,7 +86,8 @@ def train_pairs_command(
         **facts,
         "threshold": fitted.certified.threshold,
     }
-    told |= {"hits": fitted.certified.hits, "wrong": fitted.certified.wrong}
+    told |= {"promised": fitted.certified.rate, "hits": fitted.certified.hits}
+    told |= {"wrong": fitted.certified.wrong}
     if json:
         print(msgspec.json.encode(told).decode())
         return
@@ -95,5 +96,5 @@ def train_pairs_command(
         f"{fitted.rows:,} pairs, {fitted.duplicates:,} duplicates; the guards leave "
         f"{fitted.allowed:,}; AUROC {fitted.auroc:.3f} on rows kept apart"
     )
-    lines.print(promise_in_words(fitted.certified))
+    lines.print(promise_in_words(fitted.certified, false_hits))
     lines.print(f"saved {escape(str(output))} ({escape(version)})")
