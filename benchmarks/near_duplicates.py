@@ -3,9 +3,10 @@
     python benchmarks/near_duplicates.py [--smoke] [FILE…]
 
 Each file of labelled pairs is halved so that no text stands in both halves. Scorers are fitted and all
-thresholds chosen on one half, and reported on the other. `recall` = hits among duplicates ÷ duplicates,
+thresholds chosen on one half and reported on the other, then the other way round; hits of both are added
+up, so every pair is reported once, by what had not seen it. `recall` = hits among duplicates ÷ duplicates,
 `false` = hits that are no duplicates ÷ hits; both with exact 95 % intervals. `best` is the recall at the
-threshold that is best on the reported half itself: what nobody can know, for baselines the kindest reading.
+thresholds that are best on the reported halves themselves: what nobody can know, for baselines the kindest reading.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ CONFIDENCE = 0.5
 ELSEWHERE = "qqp"
 """Whose first half the scorers are fitted on that are tried on the other files."""
 PERMUTATIONS = 128
+
+_Fit = tuple[FittedPairs, np.ndarray]
+"""A fitted scorer with the scores of its own rows, and their labels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,24 +142,15 @@ def minilm(name: str, half: Half) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
-    """A method's scores of one half; NEVER-reaching -1 where it refuses."""
+    """A method's scores of one half; -1 where it refuses."""
 
     score: np.ndarray
     same: np.ndarray
 
-    def at(self, threshold: float) -> dict[str, Any]:
-        """Return recall and false hits with their intervals."""
+    def counts(self, threshold: float) -> tuple[int, int]:
+        """Return hits, and those of them that are duplicates."""
         hit = self.score >= threshold
-        hits, right, n = int(hit.sum()), int((hit & self.same).sum()), int(self.same.sum())
-        return {
-            "threshold": threshold,
-            "hits": hits,
-            "wrong": hits - right,
-            "recall": right / n,
-            "recall_ci": clopper_pearson(right, n),
-            "false": (hits - right) / hits if hits else None,
-            "false_ci": clopper_pearson(hits - right, hits) if hits else None,
-        }
+        return int(hit.sum()), int((hit & self.same).sum())
 
     def lowest(self, rate: float) -> float:
         """Return the lowest threshold with at most `rate` wrong hits on these rows."""
@@ -194,34 +189,47 @@ def ours(
     return judged(half, judge), kept.threshold, apart.lowest(rate)
 
 
-def row(title: str, rate: float, scored: Scored, threshold: float) -> dict[str, Any]:
-    """Print one line of the table and return it."""
-    told = scored.at(threshold)
-    best = scored.at(scored.lowest(rate))["recall"]
-    low, high = told["recall_ci"]
-    false = (
-        "no hits"
-        if not told["hits"]
-        else f"{told['false']:6.2%} [{told['false_ci'][0]:.2%}, {told['false_ci'][1]:.2%}]"
-    )
+_Found = dict[tuple[str, float], list[tuple[Scored, float]]]
+"""By method and rate, for each reported half: its scores and the threshold chosen on the other."""
+
+
+def told(title: str, rate: float, found: Sequence[tuple[Scored, float]]) -> dict[str, Any]:
+    """Print one line of the table, both halves together, and return it."""
+    hits, right = (sum(n) for n in zip(*(s.counts(at) for s, at in found), strict=True))
+    n = sum(int(s.same.sum()) for s, _ in found)
+    best = sum(s.counts(s.lowest(rate))[1] for s, _ in found) / n
+    recall, false = clopper_pearson(right, n), clopper_pearson(hits - right, hits)
+    wrong = f"{(hits - right) / hits:6.2%} [{false[0]:.2%}, {false[1]:.2%}]" if hits else "no hits"
     print(
-        f"  {title:34s} {rate:5.1%}  {told['hits']:5d} hits  recall {told['recall']:6.2%} "
-        f"[{low:.2%}, {high:.2%}]  false {false:24s}  best {best:6.2%}",
+        f"  {title:36s} {rate:5.1%}  {hits:5d} hits  recall {right / n:6.2%} "
+        f"[{recall[0]:.2%}, {recall[1]:.2%}]  false {wrong:24s}  best {best:6.2%}",
         flush=True,
     )
-    return {"method": title, "rate": rate, **told, "best": best}
+    return {
+        "method": title,
+        "rate": rate,
+        "thresholds": [at for _, at in found],
+        "hits": hits,
+        "wrong": hits - right,
+        "recall": right / n,
+        "recall_ci": recall,
+        "false": (hits - right) / hits if hits else None,
+        "false_ci": false,
+        "best": best,
+    }
 
 
 def one_file(
-    name: str, elsewhere: dict[str, tuple[FittedPairs, np.ndarray]], smoke: bool
+    name: str, elsewhere: dict[tuple[str, int], _Fit], smoke: bool
 ) -> list[dict[str, Any]]:
     """Print one file's table."""
-    learn, report = _read(name, smoke)
-    n, duplicates = len(report.same), int(report.same.sum())
-    print(
-        f"{name}: {n:,} pairs reported, {duplicates:,} duplicates; {len(learn.same):,} to learn from"
+    both = _read(name, smoke)
+    n, duplicates = (
+        sum(x) for x in zip(*((len(h.same), int(h.same.sum())) for h in both), strict=True)
     )
-    told = []
+    print(
+        f"{name}: {n:,} pairs, {duplicates:,} duplicates; halves of {[len(h.same) for h in both]}"
+    )
     baselines: list[tuple[str, Callable[[str, Half], np.ndarray]]] = [
         ("exact after normalisation", exact),
         ("TF-IDF cosine", tfidf),
@@ -232,27 +240,39 @@ def one_file(
         print(f"  MiniLM: {why_not}")
     else:
         baselines.append(("MiniLM cosine (GPTCache)", minilm))
+    found: _Found = {}
     for title, score in baselines:
-        a = Scored(score=score(name, learn), same=learn.same)
-        b = Scored(score=score(name, report), same=report.same)
-        told += [row(title, rate, b, a.lowest(rate)) for rate in RATES]
-    default = judged(report, load_default_pairs())
-    guards = Scored(score=np.where(default.score >= 0, 1.0, -1.0), same=report.same)
-    told.append(row("guards alone", RATES[0], guards, 1.0))
-    for title, vectors in _kinds():
-        scored = judged(report, judge := load_default_pairs(vectors=vectors))
-        told.append(row(f"ours as shipped, {title}", judge.certified.rate, scored, judge.threshold))
-        models = {f"fitted on {ELSEWHERE}": elsewhere[title]} if title in elsewhere else {}
-        if len(learn.same) >= LEAST_ROWS:
-            models["fitted"] = (fitted(learn, vectors), learn.same)
-        if name == ELSEWHERE:
-            elsewhere[title] = models["fitted"]
-        for where, (model, same) in models.items():
-            for rate in RATES:
-                scored, promised, observed = ours(model, same, report, vectors, rate)
-                told.append(row(f"ours {where}, {title}, promised", rate, scored, promised))
-                told.append(row(f"ours {where}, {title}, as others", rate, scored, observed))
-    return told
+        scored = [Scored(score=score(name, half), same=half.same) for half in both]
+        for rate in RATES:
+            found[title, rate] = [(scored[1 - side], scored[side].lowest(rate)) for side in (0, 1)]
+    kinds = _kinds()
+    shipped = [(title, load_default_pairs(vectors=vectors)) for title, vectors in kinds]
+    for title, judge in shipped:
+        scored = [judged(half, judge) for half in both]
+        if judge is shipped[0][1]:
+            found["guards alone", RATES[0]] = [
+                (Scored(score=np.where(s.score >= 0, 1.0, -1.0), same=s.same), 1.0) for s in scored
+            ]
+        found[f"ours as shipped, {title}", judge.certified.rate] = [
+            (s, judge.threshold) for s in scored
+        ]
+    for title, vectors in kinds:
+        for side in (0, 1):
+            learn, report = both[side], both[1 - side]
+            models = {}
+            if (title, side) in elsewhere:
+                models[f"fitted on {ELSEWHERE}"] = elsewhere[title, side]
+            if len(learn.same) >= LEAST_ROWS:
+                models["fitted"] = (fitted(learn, vectors), learn.same)
+            if name == ELSEWHERE:
+                elsewhere[title, side] = models["fitted"]
+            for where, (model, same) in models.items():
+                for rate in RATES:
+                    scores, promised, observed = ours(model, same, report, vectors, rate)
+                    start = f"ours {where}, {title}"
+                    found.setdefault((f"{start}, promised", rate), []).append((scores, promised))
+                    found.setdefault((f"{start}, as others", rate), []).append((scores, observed))
+    return [told(title, rate, halves_) for (title, rate), halves_ in found.items()]
 
 
 def _kinds() -> list[tuple[str, StaticVectors | None]]:
@@ -292,10 +312,10 @@ def main(arguments: Sequence[str]) -> int:
         print(reason)
         return 0
     names = [a for a in arguments if not a.startswith("-")] or list(FILES)
-    elsewhere: dict[str, tuple[FittedPairs, np.ndarray]] = {}
-    told = {name: one_file(name, elsewhere, smoke) for name in (["made up"] if smoke else names)}
+    elsewhere: dict[tuple[str, int], _Fit] = {}
+    files = {name: one_file(name, elsewhere, smoke) for name in (["made up"] if smoke else names)}
     if not smoke:
-        write_result("near_duplicates", {"confidence": CONFIDENCE, "files": told})
+        write_result("near_duplicates", {"confidence": CONFIDENCE, "files": files})
     return 0
 
 
