@@ -301,7 +301,7 @@ def similarity(a: str, b: str) -> float:
     """Return the similarity of two texts as a lookup states it, in [0, 1].
 
     >>> round(similarity("How do I sort a list?", "How to sort a list"), 2)
-    0.96
+    0.95
     """
     index = NearIndex(k=1, floor=0.0)
     index.add("a", "", a)
