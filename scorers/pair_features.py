@@ -14,8 +14,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from .pair_meanings import SYNONYMS
 from .pair_text import PromptText, stem
-from .pair_words import FUNCTION, LIGHT, STARTERS, SYNONYMS, word_set
+from .pair_words import FUNCTION, LIGHT, STARTERS, word_set
 
 __all__ = [
     "FEATURES",
@@ -69,6 +70,9 @@ _DECLARED: tuple[tuple[str, int], ...] = (
     ("persons_differ", _DOWN),
     ("quantities_differ", _DOWN),
     ("others_differ", _DOWN),
+    ("opening_persons_differ", _DOWN),
+    ("opening_auxiliaries_differ", _DOWN),
+    ("opening_others_differ", _DOWN),
     ("names_shared", _FREE),
     ("names_only", _DOWN),
     ("guards", _DOWN),
@@ -176,6 +180,7 @@ def pair_features(
     pairs_b = set(pairwise(asked.stems))
     differ = set(cached.rest) ^ set(asked.rest)
     small = [w for w in differ if w in FUNCTION]
+    opening = (set(cached.words) ^ set(asked.words)) - differ
     names_a, names_b = set(cached.names), set(asked.names)
     return [
         similarity,
@@ -216,6 +221,9 @@ def pair_features(
         sum([w in _PERSONS for w in small]),
         sum([w in _QUANTITIES for w in differ]),
         len(small),
+        sum([w in _PERSONS for w in opening]),
+        sum([w in _AUXILIARIES for w in opening]),
+        len(opening),
         len(names_a & names_b),
         len(names_a ^ names_b),
         guards,

@@ -70,13 +70,13 @@ _KINDS: tuple[tuple[str, str], ...] = (
     ("who", r"who|whom|whose|by whom|what person|which person"),
     (
         "what is",
-        r"what (?:exactly |actually )?(?:is|s|are|re)(?: exactly| actually)?(?: meant by| the (?:definition|meaning) of)?"
+        r"(?:what|which)(?: one)? (?:exactly |actually )?(?:is|s|are|re)(?: exactly| actually)?(?: meant by| the (?:definition|meaning) of)?"
         r"|whats|define|(?:explain|describe)(?: to me)?(?: what(?: is| are)?)?|(?:definition|meaning) of"
         r"|what (?:does|do)(?= .* mean\b)|what do you (?:mean by|understand by|know about)",
     ),
     ("what did", r"what (?:was|were|did|has|have|had)"),
     ("what would", r"what (?:will|would|could|might|may|should|can|shall|must)"),
-    ("what", r"what|which (?:is|are)|which"),
+    ("what", r"what|which"),
     ("is", r"is|are|am|isn|aren"),
     ("was", r"was|were|did|had"),
     ("does", r"does|do|has|have"),

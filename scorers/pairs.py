@@ -293,7 +293,7 @@ def _write(
         "calibration": {"slope": model.slope, "bias": model.bias},
         "certified": {
             name: getattr(certified, name)
-            for name in ("threshold", "rate", "confidence", "hits", "wrong", "upper")
+            for name in ("threshold", "rate", "confidence", "hits", "wrong", "upper", "others")
         },
         **facts,
         "libraries": _libraries(),

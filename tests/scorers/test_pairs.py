@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import random
@@ -393,6 +394,14 @@ def test_a_saved_scorer_gives_the_same_scores(saved: Path) -> None:
     manifest = json.loads((saved / "manifest.json").read_text())
     assert manifest["columns"] == list(COLUMNS)
     assert manifest["rows"] == 500
+
+
+def test_what_is_promised_is_kept_with_the_scorer(saved: Path, tmp_path: Path) -> None:
+    """Of which pairs the rate is a share, too."""
+    judge = load_pairs(saved)
+    weaker = dataclasses.replace(judge.certified, others=123)
+    save_pairs(tmp_path / "weaker", judge._model, weaker, facts={}, created="")
+    assert load_pairs(tmp_path / "weaker").certified == weaker
 
 
 def _no_manifest(folder: Path) -> None:
