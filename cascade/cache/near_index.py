@@ -25,11 +25,11 @@ MAX_CHARACTERS = 8_000
 
 _MAX_PIECES = 384
 """Of a longer text those with the least hash are kept: the same ones in every text that has them."""
-_POSTINGS = 6_000
+_POSTINGS = 3_000
 """How many postings one lookup reads at most, the rarest pieces first."""
 _LEAST_PIECES = 4
 """So many pieces are looked up in any case."""
-_SHORTLIST = 48
+_SHORTLIST = 24
 _SCAN = 48
 """A scope of up to so many entries has no postings: all of it is compared."""
 _SWEEP = 24
