@@ -66,7 +66,7 @@ def eval_command(
     ] = None,
     false_hits: Annotated[
         float,
-        typer.Option(min=0.0001, max=0.5, help="With --fit: share of false hits."),
+        typer.Option(min=0.0001, max=0.5, help="With --fit: share of hits that may be wrong."),
     ] = 0.01,
     confidence: Annotated[
         float,
@@ -124,9 +124,8 @@ def evaluate(pairs: LabelledPairs, judge: SameAnswer) -> dict[str, Any]:
 
     A pair is a hit if the likeness reaches the index's floor, no guard refuses and the score reaches the
     threshold. `recall` = hits among duplicates / duplicates; `false_hit_rate` = hits that are no
-    duplicates / pairs that are no duplicates, with its exact 95 % interval; `wrong_share` = hits that are
-    no duplicates / all hits, which depends on how many duplicates there are. Without a duplicate the
-    recall is None, without another pair the rate is 0, in [0, 1]; without a hit the share is None.
+    duplicates / all hits, with its exact 95 % interval: without a hit 0, in [0, 1]. Without a duplicate
+    the recall is None.
     """
     from cascade.cache.near import FLOOR
     from scorers.pair_bounds import clopper_pearson
@@ -143,16 +142,14 @@ def evaluate(pairs: LabelledPairs, judge: SameAnswer) -> dict[str, Any]:
             hits += 1
             right += same
     duplicates = sum(pairs.same)
-    wrong, others = hits - right, len(pairs.texts) - duplicates
+    wrong = hits - right
     return {
         "n": len(pairs.texts),
         "duplicates": duplicates,
         "hits": hits,
         "recall": right / duplicates if duplicates else None,
-        "false_hit_rate": wrong / others if others else 0.0,
-        "false_hit_ci": list(clopper_pearson(wrong, others)) if others else [0.0, 1.0],
-        "wrong_share": wrong / hits if hits else None,
-        "wrong_share_ci": list(clopper_pearson(wrong, hits)) if hits else None,
+        "false_hit_rate": wrong / hits if hits else 0.0,
+        "false_hit_ci": list(clopper_pearson(wrong, hits)) if hits else [0.0, 1.0],
         "refused_by": dict(refused.most_common()),
     }
 
@@ -175,12 +172,7 @@ def _print(told: dict[str, Any]) -> None:
     if told["hits"]:
         low, high = told["false_hit_ci"]
         lines.print(
-            f"false hits {told['false_hit_rate']:.2%} of the pairs that are no duplicates, "
-            f"95 % interval {low:.2%} to {high:.2%}"
-        )
-        low, high = told["wrong_share_ci"]
-        lines.print(
-            f"           {told['wrong_share']:.2%} of the hits, 95 % interval {low:.2%} to {high:.2%}"
+            f"false hits {told['false_hit_rate']:.2%} of the hits, 95 % interval {low:.2%} to {high:.2%}"
         )
     for name, count in told["refused_by"].items():
         lines.print(f"  refused by {name}: {count:,}")

@@ -70,7 +70,7 @@ def fit_scorer(
     """
     from sklearn.metrics import roc_auc_score
 
-    from scorers.pair_bounds import kept_threshold, threshold_among_others
+    from scorers.pair_bounds import kept_threshold
     from scorers.pair_model import LEAST_OF_A_CLASS, LEAST_ROWS, fit_pairs, links, read_pairs
 
     same = pairs.labels
@@ -93,10 +93,6 @@ def fit_scorer(
     )
     p_same, is_same = fitted.p_same[fitted.allowed], same[fitted.allowed]
     certified = kept_threshold(p_same, is_same, rate=false_hits, confidence=confidence)
-    if not certified.hits:
-        certified = threshold_among_others(
-            p_same, is_same, others=int((~same).sum()), rate=false_hits, confidence=confidence
-        )
     return Fitted(
         model=fitted.model,
         certified=certified,
@@ -114,8 +110,6 @@ def promise_in_words(certified: Certified, wanted: float | None = None) -> str:
         certified: The threshold.
         wanted: The rate that was asked for; None: the one that is promised.
     """
-    if certified.others is not None:
-        return _weaker_promise(certified)
     rate = certified.rate if wanted is None else wanted
     asked = f"{rate:.2%} false hits at {certified.confidence:.0%} confidence"
     if not certified.hits:
@@ -134,15 +128,3 @@ def promise_in_words(certified: Certified, wanted: float | None = None) -> str:
             f"promised is twice that, {certified.rate:.2%}; {found}"
         )
     return f"threshold {certified.threshold:.4f}: {asked}; {found}"
-
-
-def _weaker_promise(certified: Certified) -> str:
-    asked = f"{certified.rate:.2%}"
-    if not certified.hits:
-        return f"no threshold keeps {asked} false hits, so every pair is refused"
-    return (
-        f"threshold {certified.threshold:.4f}: no threshold keeps {asked} of the hits, be it that labels "
-        f"are wrong; promised is that at most {asked} of the pairs that are no duplicates are hits "
-        f"({certified.confidence:.0%} confidence); on training pairs kept apart {certified.hits:,} hits, "
-        f"{certified.wrong:,} of them wrong ({certified.wrong / certified.hits:.1%})"
-    )
