@@ -86,6 +86,9 @@ SAFETY["everything"] = (
 )
 """What providers and the ladder say of failures, limits and budgets; `none` is the engine without."""
 
+SPARE_RUNG = ONE_RUNG + "\n  - {model: spare-model, provider: first, price: {input: 1, output: 1}}"
+"""A second rung that is there to be hedged with and never asked; with one rung nothing is hedged."""
+
 Ask = Callable[[], Awaitable[object]]
 """Makes one call and returns the text of its answer, or the body when it reads nothing."""
 
@@ -231,17 +234,18 @@ async def engine(
     log: bool = False,
     delay_ms: int = 0,
     connections: int = 1_000,
-    safety: str = "as it is by default",
+    safety: str | None = None,
 ) -> AsyncIterator[Ask]:
     """Our engine, from YAML, with the log-probability scorer and every gate."""
-    provider, rest = SAFETY[safety]
+    provider, rest = SAFETY["as it is by default" if safety is None else safety]
+    one = ONE_RUNG if safety is None else SPARE_RUNG
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "ladder.yaml")
         config.write_text(
             LADDER.format(
                 first=upstream.base_url(tokens, unsure=True, delay_ms=delay_ms),
                 second=upstream.base_url(tokens, delay_ms=delay_ms),
-                rungs=ONE_RUNG if rungs == 1 else TWO_RUNGS,
+                rungs=one if rungs == 1 else TWO_RUNGS,
                 log=f"log: {{path: {folder}/logs}}" if log else "",
                 connections=connections,
                 provider=provider,
