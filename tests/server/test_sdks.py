@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import anthropic
+import httpx
 import openai
 import pydantic
 import pytest
 
-from .serving import Serving, chat
+from .serving import Serving, chat, until
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -142,13 +143,23 @@ def test_openai_raises_its_own_errors(
 
 def test_openai_does_not_repeat_what_cannot_succeed(server: Serving) -> None:
     """A spent budget is asked for once."""
-    before = len(server.events("request"))
+    named = {"x-request-id": "asked-once"}
     with (
         openai.OpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=3) as client,
         pytest.raises(openai.RateLimitError),
     ):
-        client.chat.completions.create(model="cascade/spent", messages=QUESTION)
-    assert len(server.events("request")) <= before + 1
+        client.chat.completions.create(
+            model="cascade/spent", messages=QUESTION, extra_headers=named
+        )
+
+    def logged() -> list[dict[str, Any]]:
+        return [line for line in server.events("request") if line["request_id"] == "asked-once"]
+
+    until(logged)
+    # The log is read in order: once a later request is in it, no repetition is still to come.
+    httpx.get(f"{server.url}/v1/models", headers={"x-request-id": "asked-afterwards"})
+    until(lambda: server.events("request")[-1]["request_id"] == "asked-afterwards")
+    assert len(logged()) == 1
 
 
 def test_anthropic_answers(server: Serving) -> None:
