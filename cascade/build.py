@@ -71,14 +71,14 @@ def engine_from_yaml(path: str | Path, kind: type[Cascade], **overrides: Any) ->
         path: The ladder file.
         kind: The class to make.
         **overrides: Keywords of its constructor that replace what the file says, ``http``: an
-            `httpx.AsyncClient` or transport that every provider uses, and ``share_ledger``: see
-            `build_spending.spending`.
+            `httpx.AsyncClient` or transport that every provider uses, ``share_ledger``: see
+            `build_spending.spending`, and ``text``: what the file held when it was read.
 
     Raises:
         LadderError: The file has mistakes; all of them are in `.problems`.
         ConfigError: An override has an unknown name.
     """
-    reading = _read(path)
+    reading = _read(path, text=overrides.pop("text", None))
     parts = PythonParts(reading)
     options: dict[str, Any] = {
         "scorer": parts.scorer(),
@@ -111,16 +111,20 @@ def engine_from_yaml(path: str | Path, kind: type[Cascade], **overrides: Any) ->
         raise ConfigError(f"from_yaml: {exc}") from exc
 
 
-def ladder_settings(path: str | Path) -> LadderConfig:
+def ladder_settings(path: str | Path, text: bytes | None = None) -> LadderConfig:
     """Return what a ladder file says, for what needs its providers and rungs but asks no ladder.
 
     Scorer and policy are not made, and what `cascade train` and `cascade tune` write for them may
     be missing yet.
 
+    Args:
+        path: The ladder file.
+        text: What it held when it was read; None: it is read now.
+
     Raises:
         LadderError: The file has mistakes; all of them are in `.problems`.
     """
-    return _read(path, untrained=True).config()
+    return _read(path, untrained=True, text=text).config()
 
 
 def cache_parts(path: str | Path) -> tuple[LadderConfig, Ladder, Keeping]:
@@ -177,11 +181,19 @@ def check_file(
     ]
 
 
-def _read(path: str | Path, *, allow_unset: bool = False, untrained: bool = False) -> LadderReading:
+def _read(
+    path: str | Path,
+    *,
+    allow_unset: bool = False,
+    untrained: bool = False,
+    text: bytes | None = None,
+) -> LadderReading:
     from .config.load import read_ladder_file
 
     environment: Mapping[str, str] = os.environ  # noqa: TID251 - the composition root
-    return read_ladder_file(path, environment, allow_unset=allow_unset, untrained=untrained)
+    return read_ladder_file(
+        path, environment, allow_unset=allow_unset, untrained=untrained, text=text
+    )
 
 
 def _ladder(config: LadderConfig) -> Ladder:

@@ -44,6 +44,15 @@ def serve_command(
         Path | None,
         typer.Option(help="File of keys (`cascade keys new`). Absent: none are needed."),
     ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=256,
+            help="Processes that serve at the address. Above 1, budgets and limits must be kept in "
+            "Redis: each process would count for itself.",
+        ),
+    ] = 1,
     rungs: Annotated[
         bool, typer.Option("--rungs", help="Let single rungs be asked by their model's name.")
     ] = False,
@@ -86,6 +95,7 @@ def serve_command(
             port=port,
             keys=keys,
             rungs=rungs,
+            workers=workers,
             grace_s=grace_s,
             max_body_mb=max_body_mb,
             body_timeout_s=body_timeout_s,

@@ -79,7 +79,12 @@ def load_ladder_file(
 
 
 def read_ladder_file(
-    path: str | Path, env: Mapping[str, str], *, allow_unset: bool = False, untrained: bool = False
+    path: str | Path,
+    env: Mapping[str, str],
+    *,
+    allow_unset: bool = False,
+    untrained: bool = False,
+    text: bytes | None = None,
 ) -> LadderReading:
     """Return what a YAML file says, so that more of it can be checked before its mistakes are told.
 
@@ -89,11 +94,13 @@ def read_ladder_file(
         allow_unset: As for `load_ladder_file`.
         untrained: Whether what `cascade train` and `cascade tune` write may be missing yet: the
             folder of the scorer, and the policy file, for which the default policy then stands.
+        text: What the file held when it was read; None: it is read now.
 
     Raises:
         LadderError: The file cannot be read at all, or is not one mapping.
     """
-    text = read_file(Path(path), shown=str(path))
+    if text is None:
+        text = read_file(Path(path), shown=str(path))
     return _read(text, file=str(path), env=env, allow_unset=allow_unset, untrained=untrained)
 
 

@@ -112,14 +112,18 @@ def new_key(
     )
 
 
-def read_keys(path: Path) -> tuple[Key, ...]:
+def read_keys(path: Path, text: bytes | None = None) -> tuple[Key, ...]:
     """Return the keys in a file.
+
+    Args:
+        path: The file.
+        text: What it held when it was read; None: it is read now.
 
     Raises:
         ConfigError: It cannot be read or is not a file of keys; the message shows nothing of it.
     """
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=_File)
+        found = msgspec.json.decode(path.read_bytes() if text is None else text, type=_File)
         if found.version != 1:
             raise ConfigError(f"{path}: version {found.version} given; allowed: 1")
         for key in found.keys:

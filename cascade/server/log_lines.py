@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -21,11 +22,13 @@ class JsonLines(logging.Formatter):
 
     Args:
         clock: Time source.
+        always: What every line says beside its own: which worker it is of.
     """
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(self, clock: Clock | None = None, always: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         self._clock = clock or SystemClock()
+        self._always = dict(always or {})
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -36,16 +39,22 @@ class JsonLines(logging.Formatter):
         }
         if record.name != "cascade.server":
             line["logger"] = record.name
+        line.update(self._always)
         line.update(getattr(record, "fields", ()))
         if record.exc_info is not None and record.exc_info[0] is not None:
             line["raised"] = record.exc_info[0].__name__  # its words may quote a prompt
         return msgspec.json.encode(line, enc_hook=str).decode()
 
 
-def log_to_stderr(level: str) -> None:
-    """Let everything the server and its libraries say from `level` on go to standard error."""
+def log_to_stderr(level: str, always: Mapping[str, Any] | None = None) -> None:
+    """Let everything the server and its libraries say from `level` on go to standard error.
+
+    Args:
+        level: A level's name.
+        always: What every line says beside its own.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(JsonLines(always=always))
     for name in _LOGGERS:
         logger = logging.getLogger(name)
         logger.handlers = [handler]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -18,12 +18,13 @@ from ..errors import CascadeError, ConfigError, LadderError
 from ..labels import Label, LabelFile
 from ..ports import Clock
 from .shared_ledgers import SharedLedgers
+from .sharing import refuse_unshared
 from .single import SingleRung
 
 if TYPE_CHECKING:
     from ..config import LadderConfig
 
-__all__ = ["ANY_LADDER", "Found", "Ladders", "Served"]
+__all__ = ["ANY_LADDER", "CannotLoad", "Found", "Ladders", "Made", "Served"]
 
 ANY_LADDER = "default"
 """Name of the first ladder, beside its own."""
@@ -103,6 +104,10 @@ class Found(NamedTuple):
     single: SingleRung | None
 
 
+Made = Mapping[Path, Served]
+"""Ladders that have been loaded and opened, and are not served yet."""
+
+
 class Ladders:
     """All ladders of a server.
 
@@ -110,6 +115,8 @@ class Ladders:
         files: Ladder files; the first is the default.
         overrides: Keywords for `Cascade.from_yaml`.
         clock: Time source.
+        workers: Processes that serve these files; with more than one, what each would count for
+            itself is refused.
 
     Attributes:
         failures: By file: why its newest state could not be loaded, a line each. What was loaded
@@ -123,26 +130,30 @@ class Ladders:
         *,
         overrides: dict[str, Any] | None = None,
         clock: Clock | None = None,
+        workers: int = 1,
     ) -> None:
         self.files = tuple(dict.fromkeys(files))
         self.failures: dict[Path, tuple[str, ...]] = {}
         self.closing = False
         self._overrides = overrides or {}
         self._clock = clock or SystemClock()
+        self._workers = workers
         self._by_file: dict[Path, Served] = {}
         self._by_name: dict[str, Served] = {}
         self._retired: set[Served] = set()
         self._ledgers = SharedLedgers()
         self._one = anyio.Lock()
 
-    async def open(self) -> None:
+    async def open(self, texts: Mapping[Path, bytes] | None = None) -> None:
         """Load all files.
+
+        Args:
+            texts: What they held when they were read; None: they are read now.
 
         Raises:
             ConfigError: One has mistakes, or two ladders have one name.
         """
-        made = await self._load(self.files)
-        self._take(made)
+        self.take(await self.make(self.files, texts))
 
     async def reload(self, files: Sequence[Path] | None = None) -> bool:
         """Load files anew and serve what they say from now on: all of them, or nothing changes.
@@ -155,18 +166,56 @@ class Ladders:
         async with self._one:
             wanted = self.files if files is None else files
             try:
-                made = await self._load(wanted)
-            except _CannotLoad as exc:
-                self.failures[exc.file] = exc.told
+                made = await self.make(wanted)
+            except CannotLoad as exc:
+                self.refuse({exc.file: exc.told})
                 for line in exc.told:
                     _log.error("reload failed", extra={"fields": {"problem": line}})
                 return False
-            self._take(made)
-            for file in wanted:
-                self.failures.pop(file, None)
+            self.take(made)
         names = sorted(served.name for served in made.values())
         _log.info("reloaded", extra={"fields": {"ladders": names}})
         return True
+
+    async def make(
+        self, files: Sequence[Path], texts: Mapping[Path, bytes] | None = None
+    ) -> dict[Path, Served]:
+        """Return the opened ladders of files; all of them, or none is left open.
+
+        Args:
+            files: Which.
+            texts: What they held when they were read; None: they are read now.
+
+        Raises:
+            CannotLoad: One has mistakes, or two ladders have one name.
+        """
+        made: dict[Path, Served] = {}
+        try:
+            for file in files:
+                made[file] = await self._load_one(file, (texts or {}).get(file))
+            self._check_names(made)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self.drop(made)
+            raise
+        return made
+
+    def take(self, made: Made) -> None:
+        """Serve these from now on. Nothing awaits: no request sees half of it."""
+        self._retired.update(self._by_file[file] for file in made if file in self._by_file)
+        self._by_file.update(made)
+        self._by_name = {served.name: served for served in self._by_file.values()}
+        for file in made:
+            self.failures.pop(file, None)
+
+    async def drop(self, made: Made) -> None:
+        """Close what was made and is not to be served."""
+        for served in made.values():
+            await served.aclose(0.0)
+
+    def refuse(self, failures: Mapping[Path, tuple[str, ...]]) -> None:
+        """Note why files are not served as they stand now."""
+        self.failures.update(failures)
 
     async def close_retired(self) -> None:
         """Close the ladders that were replaced and that nobody uses any more."""
@@ -216,39 +265,28 @@ class Ladders:
                     return Found(served, served.single[model])
         return None
 
-    async def _load(self, files: Sequence[Path]) -> dict[Path, Served]:
-        """Return the opened ladders of files; all of them, or none is left open."""
-        made: dict[Path, Served] = {}
+    async def _load_one(self, file: Path, text: bytes | None) -> Served:
         try:
-            for file in files:
-                made[file] = await self._load_one(file)
-            self._check_names(made)
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                for served in made.values():
-                    await served.aclose(0.0)
-            raise
-        return made
-
-    async def _load_one(self, file: Path) -> Served:
-        try:
-            engine, config = await anyio.to_thread.run_sync(self._make, file)
+            engine, config = await anyio.to_thread.run_sync(self._make, file, text)
             await engine.__aenter__()
         except LadderError as exc:
-            raise _CannotLoad(file, tuple(map(str, exc.problems))) from exc
+            raise CannotLoad(file, tuple(map(str, exc.problems))) from exc
         except CascadeError as exc:
-            raise _CannotLoad(file, (f"{file}: {exc}",)) from exc
+            raise CannotLoad(file, (f"{file}: {exc}",)) from exc
         except Exception as exc:  # what a ladder names in Python may raise anything
-            raise _CannotLoad(file, (f"{file}: {type(exc).__name__}",)) from exc
+            raise CannotLoad(file, (f"{file}: {type(exc).__name__}",)) from exc
         created = int(datetime.fromisoformat(self._clock.now_iso()).timestamp())
         return Served(engine, config, file, created)
 
-    def _make(self, file: Path) -> tuple[Cascade, LadderConfig]:
+    def _make(self, file: Path, text: bytes | None) -> tuple[Cascade, LadderConfig]:
         from ..build import ladder_settings
 
+        config = ladder_settings(file, text)
+        if self._workers > 1:
+            refuse_unshared(config, self._workers, str(file))
         shared = self._ledgers.of(str(file.absolute()))
-        engine = Cascade.from_yaml(file, share_ledger=shared, **self._overrides)
-        return engine, ladder_settings(file)
+        engine = Cascade.from_yaml(file, share_ledger=shared, text=text, **self._overrides)
+        return engine, config
 
     def _check_names(self, made: dict[Path, Served]) -> None:
         present = {s.name: file for file, s in self._by_file.items() if file not in made}
@@ -256,16 +294,10 @@ class Ladders:
             other = present.setdefault(served.name, file)
             if other != file:
                 told = f"{file}: name: {served.name!r} is that of {other} too; give another"
-                raise _CannotLoad(file, (told,))
-
-    def _take(self, made: dict[Path, Served]) -> None:
-        """Serve these from now on. Nothing awaits: no request sees half of it."""
-        self._retired.update(self._by_file[file] for file in made if file in self._by_file)
-        self._by_file |= made
-        self._by_name = {served.name: served for served in self._by_file.values()}
+                raise CannotLoad(file, (told,))
 
 
-class _CannotLoad(ConfigError):
+class CannotLoad(ConfigError):
     """A file cannot be served; `told` says why, a line each."""
 
     def __init__(self, file: Path, told: tuple[str, ...]) -> None:

@@ -16,7 +16,7 @@ from .endpoint import Gate
 from .keys import KeyRing, read_keys
 from .served import Ladders
 
-__all__ = ["Watch"]
+__all__ = ["POLL_S", "FileWatch", "Watch"]
 
 POLL_S = 0.5
 """Seconds between two looks at the files."""
@@ -26,10 +26,41 @@ _log = logging.getLogger("cascade.server")
 _Stamp = tuple[int, int, int] | None
 
 
+class FileWatch:
+    """Tells which files have changed.
+
+    A change counts when the file has been the same twice: an editor may still be writing it.
+
+    Args:
+        files: Which.
+    """
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._files = tuple(files)
+        self._loaded = _stamps(self._files)
+        self._seen = dict(self._loaded)
+
+    def changed(self) -> list[Path]:
+        """Look at the files; return those that have changed, each change once."""
+        now = _stamps(self._files)
+        settled = [
+            file
+            for file in self._files
+            if now[file] == self._seen[file] and now[file] != self._loaded[file]
+        ]
+        self._seen = now
+        for file in settled:
+            self._loaded[file] = now[file]
+        return settled
+
+    def all_loaded(self) -> None:
+        """Take the files as they are now for loaded."""
+        self._seen = _stamps(self._files)
+        self._loaded = dict(self._seen)
+
+
 class Watch:
     """Reloads ladders and keys when their files change.
-
-    A file is loaded when it has been the same twice: an editor may still be writing it.
 
     Args:
         ladders: What is served.
@@ -41,24 +72,14 @@ class Watch:
         self._ladders = ladders
         self._gate = gate
         self._keys = keys
-        self._files = (*ladders.files, *(() if keys is None else (keys,)))
-        self._loaded = _stamps(self._files)
-        self._seen = dict(self._loaded)
+        self._watch = FileWatch((*ladders.files, *(() if keys is None else (keys,))))
 
     async def files(self) -> None:
         """Look at the files for ever."""
         while True:
             await anyio.sleep(POLL_S)
             await self._ladders.close_retired()
-            now = await anyio.to_thread.run_sync(_stamps, self._files)
-            settled = [
-                file
-                for file in self._files
-                if now[file] == self._seen[file] and now[file] != self._loaded[file]
-            ]
-            self._seen = now
-            for file in settled:
-                self._loaded[file] = now[file]
+            for file in await anyio.to_thread.run_sync(self._watch.changed):
                 if file == self._keys:
                     await self.reload_keys()
                 else:
@@ -68,9 +89,7 @@ class Watch:
         """Reload everything at each SIGHUP."""
         with anyio.open_signal_receiver(signal.SIGHUP) as received:
             async for _ in received:
-                now = await anyio.to_thread.run_sync(_stamps, self._files)
-                self._loaded = dict(now)
-                self._seen = now
+                await anyio.to_thread.run_sync(self._watch.all_loaded)
                 await self._ladders.reload()
                 await self.reload_keys()
 
@@ -81,7 +100,7 @@ class Watch:
         try:
             keys = await anyio.to_thread.run_sync(read_keys, self._keys)
         except ConfigError as exc:
-            self._ladders.failures[self._keys] = (str(exc),)
+            self._ladders.refuse({self._keys: (str(exc),)})
             _log.error("reload failed", extra={"fields": {"problem": str(exc)}})
             return
         self._ladders.failures.pop(self._keys, None)
