@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .default import ask
+from .default import ask, stream
 from .engine import Cascade
 from .errors import (
     AllRungsFailed,
@@ -33,22 +33,37 @@ from .errors import (
     RunError,
     ScorerError,
     ServerFailed,
+    StreamBroken,
     Unauthorized,
+)
+from .events import (
+    AnswerStarted,
+    Done,
+    Event,
+    RefusalDelta,
+    RungLeft,
+    RungStarted,
+    TextDelta,
 )
 from .ladder import Ladder, Rung
 from .policy import Decision, Policy, State, Thresholds
 from .pricing import Price
+from .stream_rules import StreamRule
+from .streaming import AnswerStream
 from .types import (
     Answer,
     Attempt,
     CallContext,
+    Chunk,
     Demand,
     Message,
     ModelCall,
     Request,
     Result,
     Score,
+    Streamed,
     TokenLogprobs,
+    ToolCallDelta,
     Try,
     Usage,
 )
@@ -61,12 +76,15 @@ __version__ = "0.1.0"
 __all__ = [
     "AllRungsFailed",
     "Answer",
+    "AnswerStarted",
+    "AnswerStream",
     "Attempt",
     "BadResponse",
     "BudgetExceeded",
     "CallContext",
     "Cascade",
     "CascadeError",
+    "Chunk",
     "CircuitOpen",
     "ConfigError",
     "ConnectFailed",
@@ -76,7 +94,9 @@ __all__ = [
     "DeadlineExceeded",
     "Decision",
     "Demand",
+    "Done",
     "EngineClosed",
+    "Event",
     "Ladder",
     "LadderError",
     "LimitReached",
@@ -91,23 +111,32 @@ __all__ = [
     "ProviderError",
     "ProviderTimeout",
     "RateLimited",
+    "RefusalDelta",
     "Request",
     "RequestError",
     "RequestRefused",
     "Result",
     "RunError",
     "Rung",
+    "RungLeft",
+    "RungStarted",
     "Score",
     "ScorerError",
     "ServerFailed",
     "State",
+    "StreamBroken",
+    "StreamRule",
+    "Streamed",
+    "TextDelta",
     "Thresholds",
     "TokenLogprobs",
+    "ToolCallDelta",
     "Try",
     "Unauthorized",
     "Usage",
     "__version__",
     "ask",
+    "stream",
     "sync",
 ]
 

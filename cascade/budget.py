@@ -39,11 +39,10 @@ def spent_usd(attempts: Sequence[Attempt]) -> float | None:
 
 def tokens_used(attempts: Sequence[Attempt]) -> int:
     """Return the tokens the attempts are known to have used, prompts and answers together."""
-    answers = [attempt.answer for attempt in attempts if attempt.answer is not None]
-    return sum(
-        (answer.usage.prompt_tokens or 0) + (answer.usage.completion_tokens or 0)
-        for answer in answers
-    )
+    usages = [attempt.answer.usage for attempt in attempts if attempt.answer is not None]
+    drafts = [attempt.streamed for attempt in attempts if attempt.streamed is not None]
+    usages += [draft.usage for draft in drafts if draft.usage is not None]
+    return sum((usage.prompt_tokens or 0) + (usage.completion_tokens or 0) for usage in usages)
 
 
 def refusal_to_spend(rung: Rung, attempts: Sequence[Attempt], demand: Demand) -> str | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -11,9 +12,10 @@ from anyio.lowlevel import RunVar
 
 from .engine import Cascade
 from .intake import Prompt
+from .streaming import AnswerStream
 from .types import Result
 
-__all__ = ["ask"]
+__all__ = ["ask", "stream"]
 
 
 class _Holder:
@@ -40,6 +42,19 @@ async def ask(prompt: Prompt, **options: Any) -> Result:
     """
     engine = await _default_engine()
     return await engine.ask(prompt, **options)
+
+
+@asynccontextmanager
+async def stream(prompt: Prompt, **options: Any) -> AsyncIterator[AnswerStream]:
+    """Ask the default ladder as `ask` does, and read the answer while it comes about.
+
+    Raises:
+        ConfigError: There is no ladder file; the message says where it was looked for.
+        LadderError: The file has mistakes.
+    """
+    engine = await _default_engine()
+    async with engine.stream(prompt, **options) as events:
+        yield events
 
 
 async def _default_engine() -> Cascade:

@@ -12,10 +12,12 @@ from functools import partial
 from typing import Any
 
 import anyio
+from msgspec.structs import replace
 
 from .budget import cost_of_failure
 from .caching import Caching
 from .clock import SystemClock
+from .drafts import Draft, Outlet
 from .ending import ended_by, with_unneeded
 from .errors import (
     CascadeError,
@@ -78,6 +80,7 @@ class Ask:
         calling: Rungs that are being called.
         called_at: When the newest call was begun, a reading of the monotonic clock; None before one.
         recorded: Whether its decision record has been made.
+        outlet: Takes what is said while it is said, in a stream; else None.
     """
 
     __slots__ = (
@@ -91,6 +94,7 @@ class Ask:
         "digest",
         "id",
         "metadata",
+        "outlet",
         "pending",
         "policy",
         "recorded",
@@ -124,6 +128,7 @@ class Ask:
         self.calling: set[int] = set()
         self.called_at: float | None = None
         self.recorded = False
+        self.outlet: Outlet | None = None
 
 
 class Driver:
@@ -188,7 +193,7 @@ class Driver:
         """
         if self._cut:  # closed while this ask was on its way
             return self._wind_up(steps, ask)
-        if self._is_bounded:
+        if self._is_bounded and ask.outlet is None:  # nobody bounds the time of who reads a stream
             ending = await self._perform(steps, ask, partial(self._call_alone, ask))
             await self._breathe(ask)
             return ending
@@ -296,7 +301,27 @@ class Driver:
         began = ask.began_at if ask.called_at is None else ask.called_at
         latency_s = self._clock.monotonic() - began
         self._note_latency(rung, latency_s)  # it would have taken longer still
-        return Failed(error=error, latency_s=latency_s, cost_usd=cost_of_failure(error), final=True)
+        return self._failed(
+            error, latency_s, None if ask.outlet is None else ask.outlet.draft(rung), final=True
+        )
+
+    def _failed(
+        self, error: CascadeError, latency_s: float, draft: Draft | None, *, final: bool
+    ) -> Failed:
+        """Return the outcome of a call that failed, and of its draft if it was one."""
+        cost = cost_of_failure(error)
+        usage = None if draft is None else draft.usage()
+        if draft is None or usage is None:
+            return Failed(error=error, latency_s=latency_s, cost_usd=cost, final=final)
+        if cost is None:  # what came has been paid for
+            cost = cost_usd(usage, self._ladder.rungs[draft.rung].price)
+        return Failed(
+            error=error,
+            latency_s=latency_s,
+            cost_usd=cost,
+            final=final,
+            streamed=draft.streamed(usage),
+        )
 
     async def _call_alone(self, ask: Ask, effect: Call) -> Answered | Failed:
         return await self._call(ask, effect.rung, effect.call)
@@ -329,9 +354,12 @@ class Driver:
             return Failed(error=error, latency_s=0.0, cost_usd=0.0, final=when_spent != "cheaper")
         try:
             outcome = await self._complete(ask, rung, call)
-        except BaseException:  # cancelled: nobody knows what it has cost
+        except BaseException:  # cancelled: what it has cost is known of what came of a stream alone
+            draft = None if ask.outlet is None else ask.outlet.draft(rung)
+            usage = None if draft is None else draft.usage()
+            cost = None if usage is None else cost_usd(usage, self._ladder.rungs[rung].price)
             with anyio.CancelScope(shield=True):
-                await spending.settle(held, None, None)
+                await spending.settle(held, usage, cost)
             raise
         if spending.is_immediate:
             await self._settle(spending, held, outcome)
@@ -357,10 +385,17 @@ class Driver:
             await spending.settle(held, None, paid)
 
     async def _complete(self, ask: Ask, rung: int, call: ModelCall) -> Answered | Failed:
+        draft = None
+        if ask.outlet is not None:
+            assert isinstance(ask.pending, Call)
+            draft = await ask.outlet.open(ask.pending, rung, call)
+            call = replace(call, listener=draft)
         started = ask.called_at = self._clock.monotonic()
         ask.calling.add(rung)
         try:
             answer = await self._client.complete(call)
+            if draft is not None:
+                await draft.complete(answer)
         except CascadeError as exc:
             # A client that cannot send this request (`ConfigError`) is one failed rung like any other:
             # what earlier rungs answered is paid for, and another rung may take it.
@@ -374,16 +409,21 @@ class Driver:
                     return self._cancelled(rung, _out_of_time(ask), ask)
                 self._note_latency(rung, latency_s)
             ask.calling.discard(rung)
-            return Failed(
-                error=exc,
-                latency_s=latency_s,
-                cost_usd=cost_of_failure(exc),
-                final=isinstance(exc, LimitReached) and exc.refuse,
-            )
+            final = isinstance(exc, LimitReached) and exc.refuse
+            return self._failed(exc, latency_s, draft, final=final)
         ask.calling.discard(rung)
         latency_s = self._clock.monotonic() - started
-        self._note_latency(rung, latency_s)
-        return Answered(answer=answer, latency_s=latency_s)
+        if draft is None:
+            self._note_latency(rung, latency_s)
+            return Answered(answer=answer, latency_s=latency_s)
+        if draft.stopped is None:
+            self._note_latency(rung, latency_s)
+        return Answered(
+            answer=answer,
+            latency_s=latency_s,
+            streamed=draft.streamed(None if draft.stopped is None else answer.usage),
+            stopped=draft.stopped,
+        )
 
     async def _measure(self, attempts: tuple[Attempt, ...], ask: Ask) -> Score:
         scorer = self._scorer

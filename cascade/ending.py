@@ -15,6 +15,7 @@ from .errors import (
     DeadlineExceeded,
     EngineClosed,
     RunError,
+    StreamBroken,
 )
 from .ladder import Ladder
 from .openings import usable
@@ -22,7 +23,16 @@ from .policy import Decision
 from .pricing import add_costs, cost_usd
 from .types import Answer, Attempt, CacheHit, Demand
 
-__all__ = ["Ending", "Keep", "OnAllRejected", "best_of", "end_walk", "ended_by", "with_unneeded"]
+__all__ = [
+    "Ending",
+    "Keep",
+    "OnAllRejected",
+    "best_of",
+    "broken_off",
+    "end_walk",
+    "ended_by",
+    "with_unneeded",
+]
 
 OnAllRejected = Literal["return", "raise"]
 Keep = Literal["surest", "last"]
@@ -88,6 +98,26 @@ def ended_by(error: RunError) -> Ending:
     )
 
 
+def broken_off(
+    attempts: tuple[Attempt, ...], opening: Mapping[str, float], cache_miss: str | None
+) -> Ending:
+    """Return the ending of a stream that failed after a part of its last answer had been passed on."""
+    last = attempts[-1]
+    words = f"rung {last.rung} {last.model} failed after a part of its answer was passed on: "
+    error = StreamBroken(f"{words}{last.error}", rung=last.rung, model=last.model)
+    error.__cause__ = last.error
+    return Ending(
+        attempts=attempts,
+        kept=None,
+        degraded=None,
+        error=error,
+        cost_usd=spent_usd(attempts),
+        saving_usd_estimate=None,
+        opening=opening,
+        cache_miss=cache_miss,
+    )
+
+
 def with_unneeded(ending: Ending, attempts: Sequence[Attempt]) -> Ending:
     """Return the ending with what was asked beside its rungs and not needed, and its cost."""
     spent = add_costs(ending.cost_usd, *(attempt.cost_usd for attempt in attempts))
@@ -112,6 +142,7 @@ def end_walk(
     *,
     keep: Keep,
     on_all_rejected: OnAllRejected,
+    passed_on: bool = False,
 ) -> Ending:
     """Return the ending of a walk that has come to `decision`.
 
@@ -124,9 +155,10 @@ def end_walk(
         opening: Probability of each action the policy could have begun with.
         keep: See `walk.Plan`.
         on_all_rejected: See `walk.Plan`.
+        passed_on: Whether the asker already has the newest answer, so that no other can be kept.
     """
-    kept = best_of(attempts, keep, forecast)
-    degraded: str | None = None
+    kept = len(attempts) - 1 if passed_on else best_of(attempts, keep, forecast)
+    degraded = attempts[-1].reason if passed_on and attempts[-1].failed_gates else None
     if kept is None and on_all_rejected == "return":
         kept = next(
             (i for i in reversed(range(len(attempts))) if _holds_something(attempts[i].answer)),
@@ -137,7 +169,7 @@ def end_walk(
     if kept is None:
         error = _nothing_to_return(attempts)
     else:
-        attempts = _mark_kept(attempts, kept, decision, forecast)
+        attempts = _mark_kept(attempts, kept, decision, forecast, passed_on=passed_on)
         degraded = degraded or _shortfall(attempts, kept, decision, demand)
     spent = spent_usd(attempts)
     return Ending(
@@ -158,13 +190,20 @@ def _holds_something(answer: Answer | None) -> bool:
 
 
 def _mark_kept(
-    attempts: tuple[Attempt, ...], kept: int, decision: Decision, forecast: Mapping[int, float]
+    attempts: tuple[Attempt, ...],
+    kept: int,
+    decision: Decision,
+    forecast: Mapping[int, float],
+    *,
+    passed_on: bool,
 ) -> tuple[Attempt, ...]:
     """Mark the answer returned, with its confidence as last revised, and say why it is that one."""
     best = attempts[kept]
     tried = sum(1 for attempt in attempts if usable(attempt))
     accepted = decision.accepted and kept == len(attempts) - 1
     why = "kept" if tried < 2 else f"kept as the best of {tried}"
+    if passed_on:
+        why = "kept, as its reader has it already"
     reason = best.reason if accepted or not best.reason else f"{why}: {best.reason}"
     score, revised = best.score, forecast.get(best.rung)
     if score is not None and score.confidence is not None and revised is not None:

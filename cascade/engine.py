@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -19,19 +20,23 @@ import anyio.to_thread
 
 from .caching import CacheSettings, Caching
 from .clock import SystemClock
+from .drafts import Outlet
 from .driver import Ask, Driver
 from .ending import Ending, ended_by
 from .errors import ConfigError, EngineClosed, LadderError, Problem
+from .events import Done
 from .fingerprint import request_digest
 from .intake import Prompt, check_labels, make_context, make_demand, make_request
 from .ladder import Ladder
 from .policy import Policy, Thresholds
-from .ports import Client, Clock, Observer, Scorer, Sink
+from .ports import Client, Clock, Observer, PrefixScorer, Scorer, Sink
 from .recording import Recorder
 from .resilience.hedge import Hedge
 from .resilience.limits import CallLimits
 from .rules import BUILT_IN_GATES, Gate
 from .spending import Spending
+from .stream_rules import StreamRule
+from .streaming import AnswerStream
 from .tenants import Rungs, TenantLimits
 from .types import CacheUse, Result
 from .walk import Keep, OnAllRejected, Plan, walk
@@ -75,6 +80,9 @@ class Cascade:
         spending: Keeps calls within the budgets of the ladder and of tenants; None: there are none.
         tenant_limits: Calls at once and a minute by tenant, over all rungs; under ``"*"`` for each
             that is not named, on its own.
+        stream_rules: How streams handle what a rung says before it is complete, by model; the others'
+            answers are held until they are accepted, but for the last rung's.
+        prefix_scorer: Judges beginnings of answers in streams; None: nobody does.
         clock: Time source.
         new_id: Makes the id of an ask.
 
@@ -102,6 +110,8 @@ class Cascade:
         hedge: Hedge | None = None,
         spending: Spending | None = None,
         tenant_limits: Mapping[str, CallLimits] | None = None,
+        stream_rules: Mapping[str, StreamRule] | None = None,
+        prefix_scorer: PrefixScorer | None = None,
         clock: Clock | None = None,
         new_id: Callable[[], str] | None = None,
     ) -> None:
@@ -144,6 +154,8 @@ class Cascade:
                 scorer=None if scorer is None else scorer.version,
                 clock=self._clock,
             )
+        self._stream_rules = _rules(ladder, stream_rules or {}, plan=self._plan)
+        self._prefix_scorer = prefix_scorer
         client: Client = Rungs([clients[rung.provider] for rung in ladder.rungs])
         if tenant_limits:
             client = TenantLimits(client, tenant_limits, self._clock)
@@ -299,6 +311,110 @@ class Cascade:
             DeadlineExceeded: The time ran out before any rung had answered.
             BudgetExceeded: `max_cost_usd`, or a budget of the tenant or the ladder, allows no call.
         """
+        plan, ask = self._take(
+            prompt,
+            tools=tools,
+            response_format=response_format,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            stop=stop,
+            seed=seed,
+            metadata=metadata,
+            tenant=tenant,
+            session=session,
+            idempotent=idempotent,
+            deadline_s=deadline_s,
+            max_cost_usd=max_cost_usd,
+            max_total_tokens=max_total_tokens,
+            cache=cache,
+            max_age_s=max_age_s,
+            cache_tags=cache_tags,
+            min_confidence=min_confidence,
+            policy=policy,
+            **extra,
+        )
+        return await self._answer(plan, ask)
+
+    @asynccontextmanager
+    async def stream(self, prompt: Prompt, **options: Any) -> AsyncIterator[AnswerStream]:
+        """Ask, and read the answer while it comes about::
+
+            async with ladder.stream("Which is heavier?") as events:
+                async for event in events:
+                    if isinstance(event, TextDelta):
+                        print(event.text, end="", flush=True)
+            print(events.result.cost_usd)
+
+        The walk is that of `ask`, save that an answer of which a part has been passed on is final. No
+        part of any other is ever passed on. Leaving early cancels the call in flight at once.
+
+        Args:
+            prompt: As for `ask`.
+            **options: As for `ask`.
+
+        Yields:
+            The events, in the order they are told in `cascade.events`; `Done` is the last.
+
+        Raises:
+            RequestError: The prompt or an option cannot be sent; nothing was spent.
+            EngineClosed: The engine is not open.
+            StreamBroken: Raised to the reader of the events: it failed after a part of the answer had
+                been passed on. What else `ask` raises, the reader is raised too.
+        """
+        plan, ask = self._take(prompt, **options)
+        events = AnswerStream(ask.id)
+        ask.outlet = Outlet(
+            events,
+            self._stream_rules,
+            gates=plan.gates,
+            scorer=self._prefix_scorer,
+            clock=self._clock,
+        )
+        raised: BaseException | None = None
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._run_stream, plan, ask, events)
+            try:
+                yield events
+            except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001 - raised again, out of the task group's own wrapping
+                raised = exc
+            if not events.ended:
+                group.cancel_scope.cancel()
+        if raised is not None:
+            raise raised
+
+    async def _run_stream(self, plan: Plan, ask: Ask, events: AnswerStream) -> None:
+        try:
+            events.put_nowait(Done(result=await self._answer(plan, ask)))
+        except Exception as exc:  # noqa: BLE001 - raised to the reader
+            events.end(exc)
+        else:
+            events.end()
+
+    def _take(
+        self,
+        prompt: Prompt,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        response_format: Mapping[str, Any] | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        stop: str | Sequence[str] | None = None,
+        seed: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        tenant: str | None = None,
+        session: str | None = None,
+        idempotent: bool = True,
+        deadline_s: float | None = None,
+        max_cost_usd: float | None = None,
+        max_total_tokens: int | None = None,
+        cache: CacheUse = "use",
+        max_age_s: float | None = None,
+        cache_tags: Sequence[str] = (),
+        min_confidence: float | None = None,
+        policy: Policy | None = None,
+        **extra: Any,
+    ) -> tuple[Plan, Ask]:
+        """Check what is asked; return it as an ask, and the plan it runs by."""
         if not self._open:
             raise EngineClosed("the engine is not open; use `async with Cascade(...) as ladder:`")
         check_labels(tenant, metadata)
@@ -325,7 +441,7 @@ class Cascade:
         )
         plan = self._plan if policy is None else _with_policy(self._plan, policy)
         began_at = self._clock.monotonic()
-        ask = Ask(
+        return plan, Ask(
             id=self._new_id(),
             began_at=began_at,
             began_iso=self._clock.now_iso(),
@@ -341,6 +457,9 @@ class Cascade:
             metadata=dict(metadata or {}),  # as it is now, not as it is when it is written
             policy=plan.policy.version,
         )
+
+    async def _answer(self, plan: Plan, ask: Ask) -> Result:
+        """Bring an ask to its end, record it, and return or raise what it has come to."""
         self._in_flight += 1
         try:
             ending = await self._come_to_an_end(plan, ask)
@@ -380,12 +499,17 @@ class Cascade:
                 return ended_by(refusal)
 
         async def run() -> Ending:
-            ending = await self._driver.run(walk(plan, ask.request, ask.demand, ask.context), ask)
+            streamed = ask.outlet is not None
+            steps = walk(plan, ask.request, ask.demand, ask.context, streamed=streamed)
+            ending = await self._driver.run(steps, ask)
+            if ask.outlet is not None:
+                ask.outlet.finish(ending)
             if caching is not None and ending.cache is None:
                 await caching.keep(ask, ending)
             return ending
 
-        if caching is None or ask.demand.cache != "use":
+        # Nobody waits for a stream that another reads: who reads it slowly would keep all waiting.
+        if caching is None or ask.demand.cache != "use" or ask.outlet is not None:
             return await run()
         shared = await caching.share(ask, run, plan.policy.version)
         return self._driver.out_of_time(ask) if shared is None else shared
@@ -393,6 +517,23 @@ class Cascade:
     def __repr__(self) -> str:
         rungs = " → ".join(rung.model for rung in self.ladder.rungs)
         return f"<Cascade {self.ladder.name!r}: {rungs}>"
+
+
+def _rules(
+    ladder: Ladder, given: Mapping[str, StreamRule], *, plan: Plan
+) -> tuple[StreamRule, ...]:
+    """Return the rule of each rung.
+
+    Where an answer that fails a gate must not be returned, none is passed on before the gates have
+    seen the whole of it.
+    """
+    unknown = sorted(set(given) - {rung.model for rung in ladder.rungs})
+    if unknown:
+        raise ConfigError(f"stream_rules: no rung has model {unknown[0]!r}")
+    rules = [given.get(rung.model, StreamRule()) for rung in ladder.rungs]
+    if plan.on_all_rejected == "raise" and plan.gates:
+        return tuple(replace(rule, mode="hold", last="as_mode") for rule in rules)
+    return tuple(rules)
 
 
 def _with_policy(plan: Plan, policy: Policy) -> Plan:

@@ -13,6 +13,7 @@
         ├── DeadlineExceeded      the time given ran out before any rung had answered
         ├── BudgetExceeded        no rung may be called for the money or the tokens given
         ├── AllRungsFailed        no rung answered: an exception group of every cause
+        ├── StreamBroken          a stream failed after a part of the answer was passed on
         └── ProviderError         one call of one rung failed (`.status`, `.retry_after_s`)
             ├── ConnectFailed     no connection, or it was cut           retryable
             ├── ProviderTimeout   no answer in the time of the provider  retryable
@@ -70,6 +71,7 @@ __all__ = [
     "RunError",
     "ScorerError",
     "ServerFailed",
+    "StreamBroken",
     "Unauthorized",
 ]
 
@@ -165,6 +167,33 @@ class BudgetExceeded(RunError):
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         self.retry_after_s = retry_after_s
         super().__init__(message)
+
+
+class StreamBroken(RunError):
+    """A stream failed after a part of the answer had been passed on: no other rung may take over.
+
+    What was passed on is a true part of one model's answer, and all there will be of it. `__cause__`
+    is what ended it: a `ProviderError`, `DeadlineExceeded` or `EngineClosed`.
+
+    Attributes:
+        rung: Index of the rung that was answering.
+        model: Its model.
+    """
+
+    def __init__(self, message: str, *, rung: int, model: str) -> None:
+        self.rung = rung
+        self.model = model
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        fields = {k: v for k, v in self.__dict__.items() if k not in ("rung", "model")}
+        return (_rebuild_broken, (self.args[0], self.rung, self.model, fields))
+
+
+def _rebuild_broken(message: str, rung: int, model: str, fields: dict[str, Any]) -> StreamBroken:
+    error = StreamBroken(message, rung=rung, model=model)
+    error.__dict__.update(fields)
+    return error
 
 
 class ProviderError(RunError):

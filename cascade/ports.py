@@ -8,9 +8,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from .types import Answer, Attempt, CacheEntry, ModelCall, Request, Score
+from .types import Answer, Attempt, CacheEntry, Chunk, ModelCall, Request, Score
 
-__all__ = ["Cache", "Client", "Clock", "Observer", "Scorer", "Sink"]
+__all__ = [
+    "Cache",
+    "Client",
+    "Clock",
+    "Listener",
+    "Observer",
+    "PrefixScorer",
+    "Scorer",
+    "Sink",
+]
 
 
 @runtime_checkable
@@ -20,6 +29,9 @@ class Client(Protocol):
     One with an attribute `keeps_deadlines` that is true ends each call by itself at
     `call.context.deadline`, in `ProviderTimeout`, and ends what is in flight when it is closed: the
     engine then need not watch over it, which would cost every ask 7 µs.
+
+    A call with a `listener` may be told to it chunk by chunk while it is answered; see `Listener`. A
+    client that knows nothing of listeners returns the whole answer, which is then passed on as a whole.
     """
 
     async def complete(self, call: ModelCall) -> Answer:
@@ -31,6 +43,61 @@ class Client(Protocol):
 
     async def aclose(self) -> None:
         """Release connections. Calling it twice is harmless."""
+
+
+@runtime_checkable
+class Listener(Protocol):
+    """Is told of an answer while it is written.
+
+    Whoever repeats calls or spreads them over deployments leaves the listener in the call, and repeats
+    it only while `may_repeat`: what has been passed on to the asker cannot be taken back.
+    """
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether another answer may take the place of what has come so far."""
+
+    def begin(self) -> None:
+        """Note that a response begins: what an earlier one said is void.
+
+        Raises:
+            BadResponse: Too late, the asker has had a part of the earlier one.
+        """
+
+    async def take(self, chunk: Chunk) -> bool:
+        """Take what has come; return whether more is wanted.
+
+        If not, the client closes the connection at once and returns what has come as the answer, with
+        the usage it can tell or estimate (`Usage.estimated`).
+        """
+
+
+@runtime_checkable
+class PrefixScorer(Protocol):
+    """Says how likely an answer will be right of which only the beginning is known."""
+
+    @property
+    def version(self) -> str:
+        """Name and version, as the decision log states it."""
+
+    async def score_prefix(
+        self,
+        request: Request,
+        attempts: Sequence[Attempt],
+        prefix: Answer,
+        *,
+        rung: int,
+        tokens: int,
+    ) -> Score:
+        """Return the confidence that the whole answer will be right.
+
+        Args:
+            request: What is asked.
+            attempts: What was answered before, by other rungs.
+            prefix: What has come so far: text, tool calls and log-probabilities; no finish reason.
+            rung: Index of the rung that is answering.
+            tokens: Tokens that have come.
+        """
 
 
 @runtime_checkable

@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 
+from .budget import spent_usd
 from .driver import Ask
 from .errors import EngineClosed
 from .ladder import Ladder
@@ -47,6 +48,7 @@ class Recorder:
             "version": ladder.version,
             "metadata": dict(ladder.metadata),
         }
+        self._rungs = ladder.rungs
         self._scorer = scorer
         self._sink = sink
         self._text = text
@@ -77,20 +79,27 @@ class Recorder:
     def record_lost(self, ask: Ask, error: BaseException) -> None:
         """Record an ask that a cancellation, a user's own code or a configuration error ended.
 
-        The call in flight may have cost something that nobody reported: the total is then unknown.
+        The call in flight may have cost something that nobody reported: the total is then unknown. Of
+        a stream it is what had come of it.
         """
         if ask.recorded or self._idle:
             return
         cancelled = isinstance(error, anyio.get_cancelled_exc_class())
         known = [attempt.cost_usd for attempt in ask.attempts]
+        cost = None if ask.calling else sum(cost for cost in known if cost is not None)
+        attempts = ask.attempts
+        if ask.outlet is not None:
+            unfinished = ask.outlet.unfinished(self._rungs, ask.calling)
+            attempts = (*attempts, *unfinished)
+            cost = spent_usd(attempts)
         record = self._make(
             ask,
             outcome="cancelled" if cancelled else "failed",
-            attempts=ask.attempts,
+            attempts=attempts,
             kept=None,
             degraded=None,
             error=error,
-            cost_usd=None if ask.calling else sum(cost for cost in known if cost is not None),
+            cost_usd=cost,
             saving_usd_estimate=None,
         )
         record["calling"] = min(ask.calling, default=None)

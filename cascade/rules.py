@@ -27,12 +27,17 @@ __all__ = [
     "RegexGate",
     "SchemaGate",
     "failed_gates",
+    "prefix_failures",
     "refusal_phrase",
 ]
 
 
 class Gate(Protocol):
-    """Refuses answers that nobody could use."""
+    """Refuses answers that nobody could use.
+
+    One that can tell so by the beginning of an answer has a further method of the shape of `check`,
+    ``check_prefix``: what it refuses, nothing that follows can mend.
+    """
 
     @property
     def name(self) -> str:
@@ -54,6 +59,17 @@ def failed_gates(gates: Sequence[Gate], request: Request, answer: Answer) -> tup
     failed: tuple[str, ...] = ()
     for gate in gates:
         reason = gate.check(request, answer)
+        if reason is not None:
+            failed = (*failed, f"{gate.name}: {reason}")
+    return failed
+
+
+def prefix_failures(gates: Sequence[Gate], request: Request, prefix: Answer) -> tuple[str, ...]:
+    """Return ``"gate: reason"`` for every gate that any answer beginning like this must fail."""
+    failed: tuple[str, ...] = ()
+    for gate in gates:
+        check = getattr(gate, "check_prefix", None)
+        reason = None if check is None else check(request, prefix)
         if reason is not None:
             failed = (*failed, f"{gate.name}: {reason}")
     return failed
@@ -132,6 +148,8 @@ class NotRefusal(_RequestFree):
         if answer.text and refusal_phrase(answer.text):
             return "the answer opens like a refusal"
         return None
+
+    check_prefix = check
 
 
 class SchemaGate:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -20,10 +21,12 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from .engine import Cascade as AsyncCascade
 from .errors import EngineClosed
+from .events import Event, TextDelta
 from .intake import Prompt
+from .streaming import AnswerStream as AsyncAnswerStream
 from .types import Result
 
-__all__ = ["Cascade", "ask"]
+__all__ = ["AnswerStream", "Cascade", "ask", "stream"]
 
 
 class Cascade:
@@ -77,6 +80,50 @@ class Cascade:
         result: Result = self._portal.call(partial(self._engine.ask, prompt, **options))
         return result
 
+    @contextmanager
+    def stream(self, prompt: Prompt, **options: Any) -> Iterator[AnswerStream]:
+        """Ask, and read the answer while it comes about; see `cascade.Cascade.stream`.
+
+        Yields:
+            The events: a blocking iterator with `result` after its end.
+        """
+        if self._portal is None:
+            raise EngineClosed("the engine is not open; use `with Cascade(...) as ladder:`")
+        stream = self._engine.stream(prompt, **options)
+        with self._portal.wrap_async_context_manager(stream) as events:
+            yield AnswerStream(events, self._portal)
+
+
+class AnswerStream:
+    """The events of one streamed ask, blocking; see `cascade.AnswerStream`."""
+
+    def __init__(self, events: AsyncAnswerStream, portal: BlockingPortal) -> None:
+        self._events = events
+        self._portal = portal
+
+    def __iter__(self) -> Iterator[Event]:
+        return self
+
+    def __next__(self) -> Event:
+        try:
+            return self._portal.call(self._events.__anext__)
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def texts(self) -> Iterator[str]:
+        """Yield the pieces of the answer's text alone, to the end of the stream."""
+        return (event.text for event in self if isinstance(event, TextDelta))
+
+    @property
+    def id(self) -> str:
+        """Id of the ask, as in the decision log."""
+        return self._events.id
+
+    @property
+    def result(self) -> Result:
+        """What `ask` would have returned; raises a RuntimeError before the end."""
+        return self._events.result
+
 
 _lock = threading.Lock()
 _default: Cascade | None = None
@@ -102,6 +149,23 @@ def ask(prompt: Prompt, **options: Any) -> Result:
         ConfigError: There is no ladder file; the message says where it was looked for.
         LadderError: The file has mistakes.
     """
+    return _opened_default().ask(prompt, **options)
+
+
+@contextmanager
+def stream(prompt: Prompt, **options: Any) -> Iterator[AnswerStream]:
+    """Ask the default ladder as `ask` does, and read the answer while it comes about.
+
+    Raises:
+        ConfigError: There is no ladder file; the message says where it was looked for.
+        LadderError: The file has mistakes.
+    """
+    with _opened_default().stream(prompt, **options) as events:
+        yield events
+
+
+def _opened_default() -> Cascade:
+    """Return the engine of the default ladder, built and opened at the first call."""
     global _default
     with _lock:
         if _default is None:
@@ -111,4 +175,4 @@ def ask(prompt: Prompt, **options: Any) -> Result:
             engine.__enter__()
             atexit.register(engine.close)  # so that the log is on disk when the script ends
             _default = engine
-    return _default.ask(prompt, **options)
+    return _default

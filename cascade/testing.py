@@ -20,8 +20,11 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+from msgspec.structs import replace
 
-from .types import Answer, Attempt, ModelCall, Request, Score, TokenLogprobs, Usage
+from .assembly import Assembly
+from .ports import Listener
+from .types import Answer, Attempt, Chunk, ModelCall, Request, Score, TokenLogprobs, Usage
 
 __all__ = ["FakeClock", "ListSink", "ScriptedClient", "ScriptedScorer", "reply"]
 
@@ -69,6 +72,9 @@ class ScriptedClient:
     Args:
         script: Model → answers or exceptions. A string stands for `reply(string)`.
         delay_s: How long each call takes, seconds.
+        chunk_chars: Characters of a chunk (one token) where a stream is read; None: answers are whole.
+            With as many log-probabilities as chunks, each chunk has its own.
+        chunk_s: How long each chunk takes, seconds.
 
     Attributes:
         calls: Every call made, in order.
@@ -80,7 +86,11 @@ class ScriptedClient:
         script: Mapping[str, Sequence[Answer | str | Exception]],
         *,
         delay_s: float = 0.0,
+        chunk_chars: int | None = None,
+        chunk_s: float = 0.0,
     ) -> None:
+        self._chunk_chars = chunk_chars
+        self._chunk_s = chunk_s
         self._script = {model: list(answers) for model, answers in script.items()}
         self._delay_s = delay_s
         self.calls: list[ModelCall] = []
@@ -94,7 +104,29 @@ class ScriptedClient:
         said = answers.pop(0) if len(answers) > 1 else answers[0]
         if isinstance(said, Exception):
             raise said
-        return reply(said) if isinstance(said, str) else said
+        answer = reply(said) if isinstance(said, str) else said
+        if call.listener is None or self._chunk_chars is None:
+            return answer
+        return await self._say(answer, call.listener, self._chunk_chars)
+
+    async def _say(self, answer: Answer, listener: Listener, size: int) -> Answer:
+        """Tell an answer piece by piece; return it, or what was told of it when that was enough."""
+        listener.begin()
+        text, said = answer.text or "", Assembly()
+        pieces = [text[i : i + size] for i in range(0, len(text), size)]
+        logprobs = answer.logprobs
+        for i, piece in enumerate(pieces):
+            own = None
+            if logprobs is not None and len(logprobs.logprobs) == len(pieces):
+                own = TokenLogprobs(tokens=[piece], logprobs=[logprobs.logprobs[i]])
+            chunk = Chunk(text=piece, logprobs=own)
+            said.add(chunk)
+            if not await listener.take(chunk):
+                cut = answer.usage
+                usage = replace(cut, completion_tokens=said.tokens, estimated=True)
+                return said.answer(answer.model, usage=usage)
+            await anyio.sleep(self._chunk_s)
+        return answer
 
     async def aclose(self) -> None:
         """Note that the engine has closed."""

@@ -7,11 +7,14 @@ structs and not dataclasses because an ask makes some twenty of them: 0.2 µs ea
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from .errors import CascadeError, ProviderError
+
+if TYPE_CHECKING:
+    from .ports import Listener
 
 __all__ = [
     "NO_CONTEXT",
@@ -21,13 +24,17 @@ __all__ = [
     "CacheHit",
     "CacheUse",
     "CallContext",
+    "Chunk",
     "Demand",
     "Message",
     "ModelCall",
     "Request",
     "Result",
     "Score",
+    "StreamMode",
+    "Streamed",
     "TokenLogprobs",
+    "ToolCallDelta",
     "Try",
     "Usage",
     "Verdict",
@@ -37,6 +44,10 @@ Verdict = Literal["accepted", "escalated", "rejected", "failed", "skipped", "hed
 """What became of an attempt: its answer is the one returned; it was left because it was not sure
 enough; it failed a gate; the call itself failed; the rung was passed over without a call; it was
 asked beside another rung and no longer needed; its answer came from the cache and is returned."""
+
+StreamMode = Literal["hold", "early_accept", "early_reject", "through"]
+"""How a streamed call was handled: held until the whole was judged; released from a checkpoint on; ended
+at one; passed on from its first byte."""
 
 CacheUse = Literal["use", "off", "read", "refresh"]
 """What an ask does with the cache: look and keep; neither; look only; keep only."""
@@ -160,6 +171,7 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
         extra: The rung's extra request fields; the request's own fields win over them.
         rung: Index in the ladder of the rung it is for.
         context: Whose call it is and how long it may take.
+        listener: Is told of the answer while it comes; None: nobody listens, and the whole is enough.
     """
 
     model: str
@@ -170,6 +182,7 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
     extra: Mapping[str, Any] = {}
     rung: int = 0
     context: CallContext = NO_CONTEXT
+    listener: Listener | None = None
 
     def __repr__(self) -> str:
         return f"<ModelCall to {self.model}: {self.request!r}>"
@@ -184,6 +197,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
         cached_tokens: The part of `prompt_tokens` read from the provider's prompt cache.
         cache_write_tokens: The part of `prompt_tokens` written to the provider's prompt cache.
         reasoning_tokens: The part of `completion_tokens` spent on hidden reasoning.
+        estimated: Whether a count is ours: the stream was closed before the provider told its own.
     """
 
     prompt_tokens: int | None = None
@@ -191,6 +205,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
+    estimated: bool = False
 
 
 class TokenLogprobs(msgspec.Struct, frozen=True, kw_only=True):
@@ -209,6 +224,69 @@ class TokenLogprobs(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"<TokenLogprobs of {len(self.logprobs)} tokens>"
+
+
+class ToolCallDelta(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of a tool call, as in OpenAI's chunks.
+
+    Attributes:
+        index: Which of the answer's tool calls it belongs to, from 0.
+        id: The call's id, in its first piece; else None.
+        name: The tool's name, in its first piece; else None.
+        arguments: A further piece of the JSON text of its arguments; may be "".
+        kind: The call's type, in its first piece; else None.
+    """
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+    kind: str | None = None
+
+
+class Chunk(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model has said since the chunk before.
+
+    Attributes:
+        text: Further text; may be "".
+        tool_calls: Pieces of tool calls.
+        refusal: Further text of the provider's own refusal; may be "".
+        logprobs: Log-probabilities of the tokens in it, or None when there are none.
+        raw_logprobs: The same as the provider wrote them (JSON), where they were asked for by name.
+        tokens: Tokens in it, as far as can be told: those with log-probabilities, else one for a chunk
+            that says anything.
+    """
+
+    text: str = ""
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+    refusal: str = ""
+    logprobs: TokenLogprobs | None = None
+    raw_logprobs: bytes | None = None
+    tokens: int = 1
+
+    def __repr__(self) -> str:
+        return f"<Chunk of {len(self.text)} characters, {self.tokens} tokens>"
+
+
+class Streamed(msgspec.Struct, frozen=True, kw_only=True):
+    """How an attempt's answer was streamed.
+
+    Attributes:
+        mode: What was done with it.
+        released_at_tokens: Tokens that had come when it was first passed on, 0 for ``through``; None: it
+            never was, or only as a whole.
+        stopped_at_tokens: Tokens that had come when it was ended early; None: it was not.
+        judged: Tokens and P(right) in [0, 1] at every checkpoint; None where nothing could be measured.
+        first_s: Seconds from the call to its first chunk; None when none came.
+        usage: Tokens of a draft that was ended or cut, of which there is no answer; else None.
+    """
+
+    mode: StreamMode
+    released_at_tokens: int | None = None
+    stopped_at_tokens: int | None = None
+    judged: tuple[tuple[int, float | None], ...] = ()
+    first_s: float | None = None
+    usage: Usage | None = None
 
 
 class Try(msgspec.Struct, frozen=True, kw_only=True):
@@ -379,6 +457,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
         tries: The other requests it took, oldest first: repeated and hedged ones.
         action: What the policy did next: ``stop`` or ``call:<rung>``.
         probabilities: Probability of each action the policy could have taken, summing to 1.
+        streamed: How its answer was streamed; None in an ask that is no stream.
     """
 
     rung: int
@@ -396,6 +475,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     tries: tuple[Try, ...] = ()
     action: str = ""
     probabilities: Mapping[str, float] = {}
+    streamed: Streamed | None = None
 
     @property
     def confidence(self) -> float | None:

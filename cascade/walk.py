@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from .cached import served
-from .ending import Ending, Keep, OnAllRejected, best_of, end_walk
+from .ending import Ending, Keep, OnAllRejected, best_of, broken_off, end_walk
 from .errors import BudgetExceeded, CascadeError, ConfigError, NotCalled, ProviderError
 from .ladder import Ladder, Rung
 from .openings import Outlook, open_rungs
@@ -31,6 +31,7 @@ from .types import (
     ModelCall,
     Request,
     Score,
+    Streamed,
     Try,
     Verdict,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "Outlook",
     "Plan",
     "best_of",
+    "is_last",
     "walk",
 ]
 
@@ -90,12 +92,14 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         attempts: What has been tried.
         backup: The rung above that may be asked as well when this one is slow, with its call; the
             outcome of either is a valid answer to this effect, and says whose it is.
+        is_last: Whether no other rung may be asked once this one has answered; only known in streams.
     """
 
     rung: int
     call: ModelCall
     attempts: tuple[Attempt, ...]
     backup: tuple[int, ModelCall] | None = None
+    is_last: bool = False
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,11 +145,16 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True):
         answer: What it said.
         latency_s: Wall seconds of the call.
         rung: Index of the rung, when it is not the one that was to be called but its backup.
+        streamed: How it was streamed, in a stream. One that was ended early is no answer; one of which a
+            part was passed on is the ask's, whatever is thought of the whole.
+        stopped: Why it was ended early; None when it was not.
     """
 
     answer: Answer
     latency_s: float
     rung: int | None = None
+    streamed: Streamed | None = None
+    stopped: str | None = None
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,6 +167,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
             `budget.cost_of_failure`.
         final: Whether the walk is to end here: no time is left, or nothing more may be tried.
         rung: Index of the rung, when it is not the one that was to be called but its backup.
+        streamed: How far it was streamed, in a stream. When a part was passed on, the ask has failed.
     """
 
     error: CascadeError
@@ -165,6 +175,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: float | None
     final: bool = False
     rung: int | None = None
+    streamed: Streamed | None = None
 
 
 Effect = Lookup | Call | Measure | Look
@@ -172,11 +183,17 @@ Outcome = Found | Missed | Answered | Failed | Score | Outlook
 
 
 def walk(
-    plan: Plan, request: Request, demand: Demand, context: CallContext = NO_CONTEXT
+    plan: Plan,
+    request: Request,
+    demand: Demand,
+    context: CallContext = NO_CONTEXT,
+    *,
+    streamed: bool = False,
 ) -> Generator[Effect, Outcome, Ending]:
     """Yield effects until the policy stops; return how it ended.
 
-    `Look` is only yielded for an ask with a deadline.
+    `Look` is only yielded for an ask with a deadline. With `streamed`, each `Call` says whether it is
+    the last; once a part of an answer has been passed on, the walk ends with that answer.
 
     Raises:
         RequestError: A gate cannot work with the request; raised before the first effect.
@@ -199,6 +216,7 @@ def walk(
     decision = Decision(rung=None, reason="")
     opening: Mapping[str, float] = {}
     over = False
+    passed_on: Streamed | None = None
     while not over:
         outlook = None
         if demand.deadline_s is not None:
@@ -206,16 +224,17 @@ def walk(
             assert isinstance(seen, Outlook)
             outlook = seen
         attempts, allowed = open_rungs(plan.ladder, attempts, demand, outlook)
-        decision = plan.policy.decide(
-            State(
-                ladder=plan.ladder,
-                attempts=attempts,
-                open=allowed,
-                forecast=forecast,
-                demand=demand,
-                request=request,
-            )
+        state = State(
+            ladder=plan.ladder,
+            attempts=attempts,
+            open=allowed,
+            forecast=forecast,
+            demand=demand,
+            request=request,
         )
+        decision = plan.policy.decide(state)
+        if passed_on is not None:
+            decision = _final(decision, passed_on)
         attempts = _close_last(attempts, decision)
         opening = opening or decision.probabilities or {decision.action: 1.0}
         if decision.rung is None:
@@ -224,15 +243,25 @@ def walk(
             raise ConfigError(
                 f"policy {plan.policy.version} named rung {decision.rung}; open: {list(allowed)}"
             )
-        outcome = yield _call(plan, request, context, decision.rung, allowed, attempts)
+        effect = _call(plan, request, context, decision.rung, allowed, attempts)
+        if streamed and is_last(plan.policy, state, decision.rung):
+            effect = replace(effect, is_last=True)
+        outcome = yield effect
         assert isinstance(outcome, (Answered, Failed))
         called = decision.rung if outcome.rung is None else outcome.rung
         rung = plan.ladder.rungs[called]
         if isinstance(outcome, Failed):
             attempts = (*attempts, _failed_attempt(called, rung, outcome))
+            if _was_passed_on(outcome.streamed):
+                return broken_off(attempts, opening, missed)
             over = outcome.final
             continue
+        if outcome.stopped is not None:
+            attempts = (*attempts, _stopped_attempt(called, rung, outcome))
+            continue
         attempt = _answered_attempt(called, rung, outcome, plan.gates, request)
+        if _was_passed_on(outcome.streamed):
+            passed_on = outcome.streamed
         if attempt.verdict != "rejected":
             score = yield Measure(attempts=(*attempts, attempt))
             assert isinstance(score, Score)
@@ -250,8 +279,38 @@ def walk(
         opening,
         keep=plan.keep,
         on_all_rejected=plan.on_all_rejected,
+        passed_on=passed_on is not None,
     )
     return ending if missed is None else replace(ending, cache_miss=missed)
+
+
+def is_last(policy: Policy, state: State, rung: int) -> bool:
+    """Return whether no other rung may be asked once `rung` has answered, whatever it says.
+
+    So it is where no other is open, for the ladder's top rung (nobody asks a smaller model after it),
+    and where the policy says so: one with a method ``is_last(state, rung)``.
+    """
+    if len(state.open) == 1 or rung == len(state.ladder.rungs) - 1:
+        return True
+    says = getattr(policy, "is_last", None)
+    return says is not None and bool(says(state, rung))
+
+
+def _was_passed_on(streamed: Streamed | None) -> bool:
+    return streamed is not None and streamed.released_at_tokens is not None
+
+
+def _final(decision: Decision, passed_on: Streamed) -> Decision:
+    """Return what the policy says of an answer that the asker already has: to stop."""
+    if passed_on.mode == "early_accept":
+        tokens, confidence = passed_on.judged[-1]
+        sure = "" if confidence is None else f" at {confidence:.2f}"
+        reason = f"passed on from token {tokens}{sure}; {decision.reason}"
+    elif decision.rung is None:
+        return decision
+    else:
+        reason = f"passed on from its first byte; {decision.reason}"
+    return Decision(rung=None, reason=reason, accepted=True, threshold=decision.threshold)
 
 
 def _call(
@@ -300,7 +359,29 @@ def _failed_attempt(index: int, rung: Rung, outcome: Failed) -> Attempt:
         cost_usd=_with_tries(outcome.cost_usd, tries),
         latency_s=outcome.latency_s,
         tries=tries,
+        streamed=outcome.streamed,
     )
+
+
+def _stopped_attempt(index: int, rung: Rung, outcome: Answered) -> Attempt:
+    """Return the attempt of a draft that was ended early: what had come is paid for, and is no answer."""
+    answer = outcome.answer
+    tries = tuple(_priced(request, None) for request in answer.tries)
+    return Attempt(
+        rung=index,
+        model=rung.model,
+        provider=answer.deployment or rung.provider,
+        verdict="rejected",
+        reason=outcome.stopped or "",
+        cost_usd=_with_tries(_paid(answer, rung), tries),
+        latency_s=outcome.latency_s,
+        tries=tries,
+        streamed=outcome.streamed,
+    )
+
+
+def _paid(answer: Answer, rung: Rung) -> float | None:
+    return cost_usd(answer.usage, rung.price) if answer.cost_usd is None else answer.cost_usd
 
 
 def _answered_attempt(
@@ -309,8 +390,7 @@ def _answered_attempt(
     answer = outcome.answer
     failed = failed_gates(gates, request, answer)
     verdict: Verdict = "rejected" if failed else "escalated"
-    stated = answer.cost_usd
-    paid = cost_usd(answer.usage, rung.price) if stated is None else stated
+    paid = _paid(answer, rung)
     tries = tuple(_priced(request, paid) for request in answer.tries)
     return Attempt(
         rung=index,
@@ -323,6 +403,7 @@ def _answered_attempt(
         cost_usd=_with_tries(paid, tries) if tries else paid,
         latency_s=outcome.latency_s,
         tries=tries,
+        streamed=outcome.streamed,
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "types", "ports", "clock", "explain"),
+    ("errors", "types", "ports", "events", "clock", "explain"),
     (
         "pricing",
         "ladder",
@@ -27,6 +27,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "fingerprint",
         "records",
         "wire",
+        "assembly",
+        "stream_rules",
     ),
     (
         "clients",
@@ -40,7 +42,18 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "log_reader",
         "traffic_log",
     ),
-    ("engine", "driver", "recording", "side_by_side", "caching", "spending", "tenants", "testing"),
+    (
+        "engine",
+        "driver",
+        "drafts",
+        "streaming",
+        "recording",
+        "side_by_side",
+        "caching",
+        "spending",
+        "tenants",
+        "testing",
+    ),
     (
         "config",
         "build",

@@ -182,6 +182,21 @@ def _attempt(attempt: Attempt, text: bool) -> dict[str, Any]:
             }
             for request in attempt.tries
         ]
+    streamed = attempt.streamed
+    if streamed is not None:
+        record["streaming"] = {
+            "mode": streamed.mode,
+            "released_at_tokens": streamed.released_at_tokens,
+            "stopped_at_tokens": streamed.stopped_at_tokens,
+            "judged": streamed.judged,
+            "first_s": None if streamed.first_s is None else round(streamed.first_s, 6),
+        }
+        if streamed.usage is not None:
+            record |= {
+                "prompt_tokens": streamed.usage.prompt_tokens,
+                "completion_tokens": streamed.usage.completion_tokens,
+                "tokens_estimated": streamed.usage.estimated,
+            }
     if answer is not None:
         usage = answer.usage
         record |= {

@@ -191,7 +191,7 @@ class Pool:
         """Return the answer of one deployment, or of the quicker of two."""
         hedging.count_call()
         delay_s = None
-        if call.context.idempotent and len(self._deployments) > 1:
+        if call.context.idempotent and len(self._deployments) > 1 and call.listener is None:
             delay_s = hedging.delay_s(call.model)
         candidates = self._candidates(call.context)
         refusals: list[NotCalled] = []

@@ -194,12 +194,19 @@ class Retrying:
                 raise
             if closings != self._closings:  # closing is what has cut it
                 raise
+            if not _may_be_replaced(call):
+                raise
             return await _Repetition(self, call, exc, began).run()
 
     async def aclose(self) -> None:
         """Close the client; calls that wait for a repetition make none any more."""
         self._closings += 1
         await self._client.aclose()
+
+
+def _may_be_replaced(call: ModelCall) -> bool:
+    """Return whether nobody has read a part of what the call has said so far."""
+    return call.listener is None or call.listener.may_repeat
 
 
 class _Repetition:
@@ -258,7 +265,7 @@ class _Repetition:
     def _may_repeat(self, state: RetryCallState) -> bool:
         owner = self._owner
         failed = state.outcome is not None and state.outcome.exception() is self._error
-        if not failed or owner._closings != self._closings:
+        if not failed or owner._closings != self._closings or not _may_be_replaced(self._call):
             return False
         ask = owner._elsewhere
         self._elsewhere = ask is not None and ask(self._call, self._error)
