@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .default import ask, stream
+from .default import ask, ask_many, stream
 from .engine import Cascade
 from .errors import (
     AllRungsFailed,
@@ -58,6 +58,7 @@ from .types import (
     Demand,
     Message,
     ModelCall,
+    OneOfMany,
     Request,
     Result,
     Score,
@@ -105,6 +106,7 @@ __all__ = [
     "ModelCall",
     "NotCalled",
     "NotRecorded",
+    "OneOfMany",
     "Policy",
     "Price",
     "Problem",
@@ -136,6 +138,7 @@ __all__ = [
     "Usage",
     "__version__",
     "ask",
+    "ask_many",
     "stream",
     "sync",
 ]

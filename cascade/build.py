@@ -102,6 +102,7 @@ def engine_from_yaml(path: str | Path, kind: type[Cascade], **overrides: Any) ->
             config, ladder, overrides.get("clock"), overrides.pop("share_ledger", None)
         ),
         "tenant_limits": tenant_limits(config),
+        "per_call": config.ask_many.per_call,
     }
     if config.log is not None:
         options |= {"sink": _sink(config), "log_text": config.log.text}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,9 +13,9 @@ from anyio.lowlevel import RunVar
 from .engine import Cascade
 from .intake import Prompt
 from .streaming import AnswerStream
-from .types import Result
+from .types import OneOfMany, Result
 
-__all__ = ["ask", "stream"]
+__all__ = ["ask", "ask_many", "stream"]
 
 
 class _Holder:
@@ -42,6 +42,17 @@ async def ask(prompt: Prompt, **options: Any) -> Result:
     """
     engine = await _default_engine()
     return await engine.ask(prompt, **options)
+
+
+async def ask_many(questions: Sequence[str], **options: Any) -> list[OneOfMany]:
+    """Ask the default ladder several questions; see `Cascade.ask_many`.
+
+    Raises:
+        ConfigError: There is no ladder file; the message says where it was looked for.
+        LadderError: The file has mistakes.
+    """
+    engine = await _default_engine()
+    return await engine.ask_many(questions, **options)
 
 
 @asynccontextmanager

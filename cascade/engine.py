@@ -28,6 +28,7 @@ from .events import Done
 from .fingerprint import request_digest
 from .intake import Prompt, check_labels, make_context, make_demand, make_request
 from .ladder import Ladder
+from .many import ByPart, FirstAnswer, Parts, ask_many
 from .policy import Policy, Thresholds
 from .ports import Client, Clock, Observer, PrefixScorer, Scorer, Sink
 from .recording import Recorder
@@ -38,7 +39,8 @@ from .spending import Spending
 from .stream_rules import StreamRule
 from .streaming import AnswerStream
 from .tenants import Rungs, TenantLimits
-from .types import CacheUse, Result
+from .together import Together
+from .types import CacheUse, OneOfMany, Result
 from .walk import Keep, OnAllRejected, Plan, walk
 
 __all__ = ["Cascade"]
@@ -83,6 +85,7 @@ class Cascade:
         stream_rules: How streams handle what a rung says before it is complete, by model; the others'
             answers are held until they are accepted, but for the last rung's.
         prefix_scorer: Judges beginnings of answers in streams; None: nobody does.
+        per_call: Questions that `ask_many` puts into one call where it is not told.
         clock: Time source.
         new_id: Makes the id of an ask.
 
@@ -112,6 +115,7 @@ class Cascade:
         tenant_limits: Mapping[str, CallLimits] | None = None,
         stream_rules: Mapping[str, StreamRule] | None = None,
         prefix_scorer: PrefixScorer | None = None,
+        per_call: int = 1,
         clock: Clock | None = None,
         new_id: Callable[[], str] | None = None,
     ) -> None:
@@ -160,10 +164,11 @@ class Cascade:
         if tenant_limits:
             client = TenantLimits(client, tenant_limits, self._clock)
         self._client = client
+        self._per_call = per_call
         self._driver = Driver(
             ladder,
             client,
-            scorer,
+            None if scorer is None else ByPart(scorer, self._plan.gates),
             self._clock,
             spending=spending,
             hedge=hedge,
@@ -440,6 +445,8 @@ class Cascade:
             cache_tags=cache_tags,
         )
         plan = self._plan if policy is None else _with_policy(self._plan, policy)
+        if isinstance(request.messages[-1], Together):
+            plan = replace(plan, policy=FirstAnswer(inner=plan.policy), gates=())
         began_at = self._clock.monotonic()
         return plan, Ask(
             id=self._new_id(),
@@ -488,6 +495,57 @@ class Cascade:
             degraded=ending.degraded,
             cache=ending.cache,
             cache_miss=ending.cache_miss,
+        )
+
+    async def ask_many(
+        self,
+        questions: Sequence[str],
+        *,
+        preamble: Prompt | None = None,
+        per_call: int | None = None,
+        at_once: int = 8,
+        structured: bool = False,
+        **options: Any,
+    ) -> list[OneOfMany]:
+        """Return one result a question, in their order; several questions may share a call.
+
+        What does not come back readable and sure enough is asked alone; see docs/ask-many.md. A
+        question that fails has its error in its result, and costs the others nothing.
+
+        Args:
+            questions: Short questions that have nothing to do with each other.
+            preamble: What stands before each of them: text for the system message, or messages.
+            per_call: Most questions in one call, 1 to 64; None: the engine's own, which is 1.
+            at_once: Most calls in flight, >= 1. With `max_cost_usd` or `max_total_tokens` it is 1,
+                as only then it is known before a call what is left.
+            structured: Whether a joint call demands JSON of the provider (`response_format`), which
+                most can do and some refuse.
+            **options: Those of `ask`, except that `tools` and `stop` go with ``per_call=1`` only.
+                `max_tokens` is for one answer; `deadline_s`, `max_cost_usd` and `max_total_tokens`
+                for all together. The cache serves and keeps only what is asked alone.
+
+        Raises:
+            RequestError: An option, or every question, cannot be sent; nothing was spent.
+            EngineClosed: The engine is not open.
+        """
+        if not self._open:
+            raise EngineClosed("the engine is not open; use `async with Cascade(...) as ladder:`")
+        plan = self._plan
+        return await ask_many(
+            self.ask,
+            Parts(
+                ladder=plan.ladder,
+                policy=plan.policy,
+                gates=plan.gates,
+                clock=self._clock,
+                new_id=self._new_id,
+            ),
+            questions,
+            preamble=preamble,
+            per_call=self._per_call if per_call is None else per_call,
+            at_once=at_once,
+            structured=structured,
+            options=options,
         )
 
     async def _come_to_an_end(self, plan: Plan, ask: Ask) -> Ending:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .types import Usage
 
-__all__ = ["Price", "add_costs", "cost_usd"]
+__all__ = ["Price", "add_costs", "cost_usd", "shares"]
 
 _MILLION = 1_000_000.0
 
@@ -62,6 +62,24 @@ def cost_usd(usage: Usage, price: Price | None) -> float | None:
         + completion * price.output
     )
     return total / _MILLION
+
+
+def shares(cost: float | None, count: int) -> tuple[float | None, ...]:
+    """Return a cost in equal parts that add up to it exactly, in any order; unknown stays unknown.
+
+    A float is a whole number of its last places: these are dealt out, so no part is rounded.
+
+    >>> shares(0.5, 2), sum(shares(0.1, 3)) == 0.1, shares(None, 2)
+    ((0.25, 0.25), True, (None, None))
+    """
+    if cost is None or count == 1:
+        return (cost,) * count
+    mantissa, exponent = math.frexp(cost)
+    places = int(mantissa * 2**53)
+    return tuple(
+        math.ldexp((places * (i + 1)) // count - (places * i) // count, exponent - 53)
+        for i in range(count)
+    )
 
 
 def add_costs(*costs: float | None) -> float | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,9 +24,9 @@ from .errors import EngineClosed
 from .events import Event, TextDelta
 from .intake import Prompt
 from .streaming import AnswerStream as AsyncAnswerStream
-from .types import Result
+from .types import OneOfMany, Result
 
-__all__ = ["AnswerStream", "Cascade", "ask", "stream"]
+__all__ = ["AnswerStream", "Cascade", "ask", "ask_many", "stream"]
 
 
 class Cascade:
@@ -93,6 +93,15 @@ class Cascade:
         with self._portal.wrap_async_context_manager(stream) as events:
             yield AnswerStream(events, self._portal)
 
+    def ask_many(self, questions: Sequence[str], **options: Any) -> list[OneOfMany]:
+        """Return one result a question; options and errors are those of `cascade.Cascade.ask_many`."""
+        if self._portal is None:
+            raise EngineClosed("the engine is not open; use `with Cascade(...) as ladder:`")
+        results: list[OneOfMany] = self._portal.call(
+            partial(self._engine.ask_many, questions, **options)
+        )
+        return results
+
 
 class AnswerStream:
     """The events of one streamed ask, blocking; see `cascade.AnswerStream`."""
@@ -150,6 +159,16 @@ def ask(prompt: Prompt, **options: Any) -> Result:
         LadderError: The file has mistakes.
     """
     return _opened_default().ask(prompt, **options)
+
+
+def ask_many(questions: Sequence[str], **options: Any) -> list[OneOfMany]:
+    """Ask the default ladder several questions and wait for all; see `cascade.Cascade.ask_many`.
+
+    Raises:
+        ConfigError: There is no ladder file; the message says where it was looked for.
+        LadderError: The file has mistakes.
+    """
+    return _opened_default().ask_many(questions, **options)
 
 
 @contextmanager

@@ -28,6 +28,7 @@ __all__ = [
     "Demand",
     "Message",
     "ModelCall",
+    "OneOfMany",
     "Request",
     "Result",
     "Score",
@@ -533,3 +534,49 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         from .explain import explain
 
         return explain(self)
+
+
+class OneOfMany(msgspec.Struct, frozen=True, kw_only=True):
+    """What `ask_many` returns for one question.
+
+    Attributes:
+        id: Id of the whole and number of the question from 1; the decision records of the calls it was
+            part of name it under `metadata.ask_many`.
+        question: As it was given.
+        answer: The answer, or None when there is none: then `error` says why. One that was given
+            together with others states no usage: nobody counted its tokens alone.
+        model: Model of the rung that answered, or None.
+        rung: Index of that rung, or None.
+        confidence: P(right) in [0, 1] as the scorer says of this answer and its own tokens, or None.
+        why_unknown: Why `confidence` is None, in words.
+        cost_usd: Its share of the joint call and what asking it alone cost, US dollars; None if
+            unknown. Those of all questions add up to what was paid.
+        share_usd: The share in it: an equal part of what the joint call cost, 0 if it was in none.
+        together: Questions in the joint call, itself included; 1: it was in none.
+        why_alone: Why it was asked alone after all, in words; None if it was not, or in no joint call.
+        attempts: Every rung tried for it, in order; those of a joint call with its share of the cost.
+        ask_ids: Ids of the asks it was part of, as in the decision log.
+        degraded: Why the answer is less than was asked for, in words; None when it is not.
+        error: Why there is no answer, or None.
+    """
+
+    id: str
+    question: str
+    answer: Answer | None
+    model: str | None
+    rung: int | None
+    confidence: float | None
+    why_unknown: str | None
+    cost_usd: float | None
+    share_usd: float | None
+    together: int
+    why_alone: str | None
+    attempts: tuple[Attempt, ...]
+    ask_ids: tuple[str, ...]
+    degraded: str | None = None
+    error: CascadeError | None = None
+
+    @property
+    def text(self) -> str:
+        """The answer's text; "" when there is none."""
+        return "" if self.answer is None else self.answer.text or ""

@@ -22,6 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "ending",
         "cached",
         "walk",
+        "together",
         "latency",
         "intake",
         "fingerprint",
@@ -44,6 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "engine",
+        "many",
         "driver",
         "drafts",
         "streaming",

@@ -29,7 +29,7 @@ from .providers import (
     RecordedProvider,
 )
 from .resilience import BreakerConfig, HedgeConfig, LimitsConfig, RetryConfig
-from .schema import LadderConfig, LogConfig, RungConfig
+from .schema import AskManyConfig, LadderConfig, LogConfig, RungConfig
 from .scorers import (
     CustomScorer,
     JudgeScorer,
@@ -44,6 +44,7 @@ from .tenants import BudgetConfig, MemoryLedger, RedisLedger, SqliteLedger, Tena
 __all__ = [
     "AgreementPolicy",
     "AnthropicProvider",
+    "AskManyConfig",
     "BreakerConfig",
     "BudgetConfig",
     "CascadeRoutingPolicy",

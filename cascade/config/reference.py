@@ -41,7 +41,7 @@ from .providers import (
     RecordedProvider,
 )
 from .resilience import BreakerConfig, HedgeConfig, LimitsConfig, RetryConfig
-from .schema import LadderConfig, LogConfig, RungConfig
+from .schema import AskManyConfig, LadderConfig, LogConfig, RungConfig
 from .scorers import (
     CustomScorer,
     JudgeScorer,
@@ -92,6 +92,7 @@ _SECTIONS: Sequence[tuple[str, type[BaseModel]]] = (
     ("`cache`, kind `disk`", DiskCache),
     ("`cache`, kind `redis`", RedisCache),
     ("`cache.near`", NearConfig),
+    ("`ask_many`", AskManyConfig),
     ("`tenants.<name>`", TenantConfig),
     ("`budgets[i]`, `tenants.<name>.budgets[i]`", BudgetConfig),
     ("`ledger`, kind `sqlite`", SqliteLedger),

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ..ladder import Ladder, Rung
+from ..many import MOST_PER_CALL
 from ..pricing import Price
 from .caches import CacheConfig
 from .gates import GateConfig
@@ -24,7 +25,7 @@ from .table import Table
 from .tenants import Budgets, LedgerConfig, SqliteLedger, TenantConfig, WhenSpent
 from .values import Count, Free, Name, Probability, Seconds
 
-__all__ = ["LadderConfig", "LogConfig", "RungConfig"]
+__all__ = ["AskManyConfig", "LadderConfig", "LogConfig", "RungConfig"]
 
 
 class RungConfig(Table):
@@ -66,6 +67,16 @@ class RungConfig(Table):
     request: Free = Field(
         default_factory=dict,
         description="Further fields of the request, sent as they are; what an ask sets wins.",
+    )
+
+
+class AskManyConfig(Table):
+    """Several questions in one call, for `ask_many`; a plain ask is not touched by it."""
+
+    per_call: Annotated[int, Field(ge=1, le=MOST_PER_CALL)] = Field(
+        default=1,
+        description="Most questions in one call where the caller does not say. 1: each is asked "
+        "alone.",
     )
 
 
@@ -145,6 +156,9 @@ class LadderConfig(Table):
         default=None,
         description="Ask the next rung beside a slow one. Absent: never. (A pool asks another member "
         "of its own.)",
+    )
+    ask_many: AskManyConfig = Field(
+        default=AskManyConfig(), description="What `ask_many` puts together."
     )
     tenants: dict[Name, TenantConfig] = Field(
         default_factory=dict,
