@@ -27,12 +27,13 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from cascade.records import TrafficRow  # noqa: E402
+from cascade.replay.metrics import deferral  # noqa: E402
 from cascade.traffic_log import TrafficLog  # noqa: E402 - run as a script from anywhere
 from scorers.dataset import Dataset, read_dataset  # noqa: E402
-from scorers.evaluate import auroc, brier, deferral, ece, paired_bootstrap  # noqa: E402
+from scorers.evaluate import auroc, brier, ece, paired_bootstrap  # noqa: E402
 from scorers.folds import fold_ids, prompt_groups  # noqa: E402
 from scorers.heads import Blocks  # noqa: E402
-from scorers.ladder import fit_ladder  # noqa: E402
+from scorers.ladder_fit import fit_ladder  # noqa: E402
 from scorers.text_head import fit_text, fit_vocabulary  # noqa: E402
 
 SHARED = ROOT.parent / "shared" / "data"

@@ -38,7 +38,8 @@ from cascade.records import Response, TrafficRow
 from .codec import load_fitted, save_fitted
 from .dataset import Dataset, read_dataset
 from .features import FEATURE_VERSION, OWN_NAMES, PROMPT_NAMES
-from .ladder import LadderModel, OutOfFold
+from .ladder import LadderModel
+from .ladder_fit import OutOfFold
 
 __all__ = ["FORMAT", "Artifact", "check_models", "check_target", "load", "save"]
 

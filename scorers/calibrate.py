@@ -82,6 +82,11 @@ class Calibration:
             p = (1.0 - self.blend) * p + self.blend * np.interp(raw, self.knots, self.steps)
         return p
 
+    def inverse(self, p: np.ndarray) -> np.ndarray:
+        """Return the scores that it made ``p`` of; it rises strictly between its clips. Shape as ``p``."""
+        grid = np.linspace(0.0, 1.0, 8_001)
+        return np.asarray(np.interp(p, self(grid), grid))
+
     def one(self, raw: float) -> float:
         """Return what a call gives for one score, ten times as fast."""
         q = min(max(raw, _LOW), _HIGH) if raw == raw else math.nan

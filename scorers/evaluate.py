@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 __all__ = [
-    "DeferralCurve",
     "auroc",
     "brier",
-    "deferral",
     "ece",
     "hull_value",
     "paired_bootstrap",
@@ -46,71 +43,6 @@ def ece(p: np.ndarray, y: np.ndarray, bins: int = 15) -> float:
     order = np.argsort(p, kind="stable")
     parts = [part for part in np.array_split(order, bins) if len(part)]
     return float(sum(len(part) * abs(p[part].mean() - y[part].mean()) for part in parts) / len(p))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeferralCurve:
-    """What escalating more and more queries brings.
-
-    Attributes:
-        share: Every attainable strong-call share, ascending from 0 to 1. Shape (m,).
-        pgr: Performance gap recovered at each. Shape (m,).
-        apgr: Area under it; 0.5 at random, NaN where the strong model is no better.
-        cpt50: Least share that recovers half of the gap; NaN if none does.
-        cpt80: Least share that recovers 80 % of it; NaN if none does.
-    """
-
-    share: np.ndarray
-    pgr: np.ndarray
-    apgr: float
-    cpt50: float
-    cpt80: float
-
-
-def deferral(
-    value: np.ndarray, weak: np.ndarray, strong: np.ndarray, payoff: np.ndarray | None = None
-) -> DeferralCurve:
-    """Escalate in descending ``value``; ties together, so that between two shares it is linear.
-
-    Args:
-        value: Of escalating. Shape (n,).
-        weak: Quality of the weak answers. Shape (n,).
-        strong: Quality of the strong answers. Shape (n,).
-        payoff: What an escalated query earns; None for ``strong`` (no best of tried). Shape (n,).
-
-    Source: methods 9: PGR = (r - w) / (s - w); APGR by the trapezoid at every attainable share.
-    """
-    n = len(value)
-    earned = strong if payoff is None else payoff
-    gap = strong.mean() - weak.mean()
-    if gap <= 0:
-        unknown = np.array([math.nan, math.nan])
-        return DeferralCurve(
-            share=np.array([0.0, 1.0]), pgr=unknown, apgr=math.nan, cpt50=math.nan, cpt80=math.nan
-        )
-    order = np.argsort(-value, kind="stable")
-    gain = np.concatenate([[0.0], np.cumsum((earned - weak)[order])]) / n / gap
-    distinct = np.concatenate([[True], np.diff(value[order]) != 0, [True]])
-    share = np.flatnonzero(distinct) / n
-    pgr = gain[distinct]
-    return DeferralCurve(
-        share=share,
-        pgr=pgr,
-        apgr=float(np.sum((pgr[1:] + pgr[:-1]) / 2.0 * np.diff(share))),
-        cpt50=_least_share(share, pgr, 0.5),
-        cpt80=_least_share(share, pgr, 0.8),
-    )
-
-
-def _least_share(share: np.ndarray, pgr: np.ndarray, goal: float) -> float:
-    reached = np.flatnonzero(pgr >= goal)
-    if reached.size == 0:
-        return math.nan
-    i = int(reached[0])
-    if i == 0:
-        return float(share[0])
-    part = (goal - pgr[i - 1]) / (pgr[i] - pgr[i - 1])
-    return float(share[i - 1] + part * (share[i] - share[i - 1]))
 
 
 def paired_bootstrap(

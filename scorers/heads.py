@@ -39,6 +39,7 @@ __all__ = [
     "HeadSet",
     "Model",
     "fit_heads",
+    "fit_pool",
     "text_group",
     "texts_of",
 ]
@@ -274,7 +275,7 @@ def fit_heads(
     pooled: list[Model] = []
     signal: LinearHead | None = None
     if pool and readable and len(answered) == 1 and b.score.shape[1] > 2:
-        pooled, signal = _fit_pool(b, rows, answered[0], target, strength, seed=seed, boost=boost)
+        pooled, signal = fit_pool(b, rows, answered[0], target, strength, seed=seed, boost=boost)
     if not (hand or with_axes or pooled or core):
         hand.append(fit_linear(x, y, l2=4.0 * LINEAR_L2))
     return HeadSet(
@@ -294,7 +295,7 @@ def fit_heads(
     )
 
 
-def _fit_pool(
+def fit_pool(
     b: Blocks,
     rows: np.ndarray,
     last: int,

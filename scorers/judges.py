@@ -12,8 +12,7 @@ import numpy as np
 
 from .corpus import Corpus
 from .folds import fold_ids, prompt_groups
-from .heads import GROUPS, MAX_ROWS, Blocks, HeadSet, fit_heads
-from .heads import _fit_pool as fit_pool
+from .heads import GROUPS, MAX_ROWS, Blocks, HeadSet, fit_heads, fit_pool
 from .stack import Stack, fit_stack
 
 __all__ = [

@@ -17,16 +17,9 @@ from .calibrate import ISOTONIC_FROM
 from .dataset import Collected, Dataset, TrainingFailed
 from .explain import Explained, explain
 from .labelled import LEAST_ROWS
-from .ladder import (
-    MAX_MODELS,
-    PAIR,
-    SEEDS,
-    LadderModel,
-    OutOfFold,
-    donors,
-    fit_ladder,
-    pick_models,
-)
+from .ladder import MAX_MODELS, LadderModel
+from .ladder_choice import PAIR, donors, pick_models
+from .ladder_fit import SEEDS, OutOfFold, fit_ladder
 from .report import Report, make_report
 
 __all__ = ["Choice", "Trained", "choose_models", "train"]

@@ -16,7 +16,7 @@ from scorers.folds import fold_ids, prompt_groups
 from scorers.heads import GROUPS, fit_heads
 from scorers.judges import fit_judges
 from scorers.labelled import Labels
-from scorers.ladder import fit_ladder
+from scorers.ladder_fit import fit_ladder
 from scorers.scorer import TrainedScorer
 from scorers.stack import fit_stack
 from scorers.training import train

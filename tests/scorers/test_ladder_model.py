@@ -12,7 +12,9 @@ from cascade.replay import metrics
 from scorers.artifact import load
 from scorers.dataset import Dataset, TrainingFailed, collect, read_dataset
 from scorers.evaluate import auroc, hull_value
-from scorers.ladder import LadderModel, donors, fit_ladder, pick_models
+from scorers.ladder import LadderModel
+from scorers.ladder_choice import donors, pick_models
+from scorers.ladder_fit import fit_ladder
 from scorers.training import choose_models, train
 
 from .. import traffic
