@@ -13,6 +13,7 @@ from .build_checks import check_recorded
 from .build_clients import hedge, provider_clients
 from .build_parts import PythonParts
 from .build_spending import check_prices, spending, tenant_limits
+from .build_telemetry import metrics, tracer
 from .errors import ConfigError
 from .ports import Client, Scorer
 from .pricing import Price, cost_usd
@@ -103,13 +104,20 @@ def engine_from_yaml(path: str | Path, kind: type[Cascade], **overrides: Any) ->
         ),
         "tenant_limits": tenant_limits(config),
         "per_call": config.ask_many.per_call,
+        "tracer": tracer(config),
     }
+    counted = metrics(config)
+    if counted is not None:
+        options["observers"] = [*overrides.pop("observers", ()), counted]
     if config.log is not None:
         options |= {"sink": _sink(config), "log_text": config.log.text}
     try:
-        return kind(ladder, **(options | overrides))
+        engine = kind(ladder, **(options | overrides))
     except TypeError as exc:
         raise ConfigError(f"from_yaml: {exc}") from exc
+    if counted is not None:
+        counted.watch(engine)
+    return engine
 
 
 def ladder_settings(path: str | Path, text: bytes | None = None) -> LadderConfig:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -30,8 +30,9 @@ from .intake import Prompt, check_labels, make_context, make_demand, make_reques
 from .ladder import Ladder
 from .many import ByPart, FirstAnswer, Parts, ask_many
 from .policy import Policy, Thresholds
-from .ports import Client, Clock, Observer, PrefixScorer, Scorer, Sink
+from .ports import Client, Clock, Observer, PrefixScorer, Scorer, Sink, Tracer
 from .recording import Recorder
+from .resilience.breaker import BreakerState, breaker_states
 from .resilience.hedge import Hedge
 from .resilience.limits import CallLimits
 from .rules import BUILT_IN_GATES, Gate
@@ -51,6 +52,7 @@ GRACE_S = 10.0
 CLOSING_S = 5.0
 """Seconds that closing then waits for the asks it has cut to end."""
 _CLOSING_POLL_S = 0.002
+_NOT_FOLLOWED = nullcontext()
 
 
 class Cascade:
@@ -74,6 +76,7 @@ class Cascade:
         sink: Takes decision records; None: no log.
         log_text: Whether records keep prompts and answers.
         observers: Told of every decision record.
+        tracer: Follows asks while they run, and is closed with the engine; None: nobody does.
         cache: Keeps answers and gives them back; None: no cache.
         deadline_s: Seconds an ask may take that names no deadline of its own; None: as long as the
             providers' timeouts let it.
@@ -107,6 +110,7 @@ class Cascade:
         sink: Sink | None = None,
         log_text: bool = False,
         observers: Sequence[Observer] = (),
+        tracer: Tracer | None = None,
         cache: CacheSettings | None = None,
         deadline_s: float | None = None,
         grace_s: float = GRACE_S,
@@ -163,6 +167,10 @@ class Cascade:
         client: Client = Rungs([clients[rung.provider] for rung in ladder.rungs])
         if tenant_limits:
             client = TenantLimits(client, tenant_limits, self._clock)
+        self.tracer = tracer
+        if tracer is not None:
+            client = tracer.around(client)
+            observers = (*observers, tracer)
         self._client = client
         self._per_call = per_call
         self._driver = Driver(
@@ -243,6 +251,8 @@ class Cascade:
                 await self._spending.aclose()
             if self._sink is not None:
                 await anyio.to_thread.run_sync(self._sink.close)
+            if self.tracer is not None:
+                await anyio.to_thread.run_sync(self.tracer.close)
 
     def cache_stats(self) -> Mapping[str, int]:
         """Return the cache's counters since the engine was made, by name; empty without a cache.
@@ -251,6 +261,20 @@ class Cascade:
         `audits` and `audits_false` (near hits that were compared), and those of the store.
         """
         return {} if self._caching is None else self._caching.stats()
+
+    def breaker_states(self) -> Mapping[str, Mapping[str, BreakerState]]:
+        """Return the state of every breaker, by provider (or member of a pool) and model."""
+        return breaker_states(*self._clients.values())
+
+    @property
+    def in_flight(self) -> int:
+        """Asks that have begun and not ended."""
+        return self._in_flight
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes asks."""
+        return self._open
 
     async def _wait_for_asks(self, most_s: float) -> None:
         with anyio.move_on_after(most_s):
@@ -469,11 +493,13 @@ class Cascade:
         """Bring an ask to its end, record it, and return or raise what it has come to."""
         self._in_flight += 1
         try:
-            ending = await self._come_to_an_end(plan, ask)
-            await self._recorder.record(ask, ending)
-        except BaseException as exc:
-            self._recorder.record_lost(ask, exc)
-            raise
+            with self._followed(ask):
+                try:
+                    ending = await self._come_to_an_end(plan, ask)
+                    await self._recorder.record(ask, ending)
+                except BaseException as exc:
+                    self._recorder.record_lost(ask, exc)
+                    raise
         finally:
             self._in_flight -= 1
         if ending.kept is None:
@@ -547,6 +573,12 @@ class Cascade:
             structured=structured,
             options=options,
         )
+
+    def _followed(self, ask: Ask) -> AbstractContextManager[None]:
+        """Return what surrounds an ask from its beginning to its end."""
+        if self.tracer is None:
+            return _NOT_FOLLOWED
+        return self.tracer.ask(ask.id, self.ladder.name, ask.request, ask.context)
 
     async def _come_to_an_end(self, plan: Plan, ask: Ask) -> Ending:
         """Run the walk of an ask, or wait for that of an equal one; keep its answer if there is a cache."""

@@ -6,9 +6,10 @@ Anything with these methods fits: a wrapper that retries, a double in a test, a 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
 
-from .types import Answer, Attempt, CacheEntry, Chunk, ModelCall, Request, Score
+from .types import Answer, Attempt, CacheEntry, CallContext, Chunk, ModelCall, Request, Score
 
 __all__ = [
     "Cache",
@@ -19,6 +20,7 @@ __all__ = [
     "PrefixScorer",
     "Scorer",
     "Sink",
+    "Tracer",
 ]
 
 
@@ -193,3 +195,25 @@ class Observer(Protocol):
 
     def on_record(self, record: Mapping[str, Any]) -> None:
         """Take the decision record of an ask that has just ended."""
+
+
+@runtime_checkable
+class Tracer(Protocol):
+    """Follows asks while they run; must be quick and must not raise."""
+
+    def ask(
+        self, id: str, ladder: str, request: Request, context: CallContext
+    ) -> AbstractContextManager[None]:
+        """Follow an ask from its beginning to its end, which may be an error."""
+
+    def around(self, client: Client) -> Client:
+        """Return the client that makes the calls of all rungs, each of them followed."""
+
+    def on_record(self, record: Mapping[str, Any]) -> None:
+        """Take the decision record of the ask that is ending, inside of `ask`."""
+
+    def parent(self, headers: Mapping[bytes, bytes]) -> AbstractContextManager[None]:
+        """Make the asks inside part of what the headers of an HTTP request say they belong to."""
+
+    def close(self) -> None:
+        """Send what has not been sent yet; may take seconds. Calling it twice is harmless."""

@@ -72,6 +72,7 @@ class Recorder:
             saving_usd_estimate=ending.saving_usd_estimate,
             opening=ending.opening,
             cache=ending.cache,
+            cache_miss=ending.cache_miss,
         )
         if self._sink is not None:
             await self._sink.write(record)

@@ -41,6 +41,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "labels",
         "log_lines",
         "log_reader",
+        "telemetry",
         "traffic_log",
     ),
     (
@@ -65,6 +66,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "build_clients",
         "warming",
         "build_spending",
+        "build_telemetry",
         "default",
         "sync",
         "cli",
@@ -83,8 +85,18 @@ FRONT_DOORS = {("engine", "build")}
 
 SCORER_MAY_IMPORT = {"cascade.types", "cascade.ports", "cascade.records", "cascade.errors"}
 HTTP_LIBRARIES = {"httpx", "aiohttp", "requests", "urllib3", "httptools"}
-HEAVY = {"numpy", "scipy", "sklearn", "lightgbm", "redis", "starlette", "uvicorn"}
-AT_HOME = {"numpy": "replay", "scipy": "replay", "starlette": "server", "uvicorn": "server"}
+HEAVY = {
+    *("numpy", "scipy", "sklearn", "lightgbm", "redis", "starlette", "uvicorn"),
+    *("prometheus_client", "opentelemetry"),
+}
+AT_HOME = {
+    "numpy": "replay",
+    "scipy": "replay",
+    "starlette": "server",
+    "uvicorn": "server",
+    "prometheus_client": "telemetry",
+    "opentelemetry": "telemetry",
+}
 """Where one of them is the very subject: whoever imports that package imports it inside a function."""
 
 

@@ -39,6 +39,7 @@ from .scorers import (
     PTrueScorer,
     TrainedScorer,
 )
+from .telemetry import OtelConfig, PrometheusConfig, TelemetryConfig
 from .tenants import BudgetConfig, MemoryLedger, RedisLedger, SqliteLedger, TenantConfig
 
 __all__ = [
@@ -66,12 +67,14 @@ __all__ = [
     "NearConfig",
     "NoScorer",
     "OpenAIProvider",
+    "OtelConfig",
     "PTrueScorer",
     "PluginScorer",
     "PolicyConfig",
     "PoolMember",
     "PoolProvider",
     "PriceConfig",
+    "PrometheusConfig",
     "PythonGate",
     "RandomSharePolicy",
     "RecordedProvider",
@@ -82,6 +85,7 @@ __all__ = [
     "RoutingPolicy",
     "RungConfig",
     "SqliteLedger",
+    "TelemetryConfig",
     "TenantConfig",
     "ThresholdPolicy",
     "TrainedScorer",

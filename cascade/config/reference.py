@@ -51,6 +51,7 @@ from .scorers import (
     PTrueScorer,
     TrainedScorer,
 )
+from .telemetry import OtelConfig, PrometheusConfig, TelemetryConfig
 from .tenants import BudgetConfig, MemoryLedger, RedisLedger, SqliteLedger, TenantConfig
 
 __all__ = ["main", "reference_markdown", "write_reference"]
@@ -99,6 +100,9 @@ _SECTIONS: Sequence[tuple[str, type[BaseModel]]] = (
     ("`ledger`, kind `memory`", MemoryLedger),
     ("`ledger`, kind `redis`", RedisLedger),
     ("`log`", LogConfig),
+    ("`telemetry`", TelemetryConfig),
+    ("`telemetry.prometheus`", PrometheusConfig),
+    ("`telemetry.otel`", OtelConfig),
 )
 
 _INTRODUCTION = """\

@@ -22,6 +22,7 @@ from .providers import PoolProvider, ProviderConfig, RecordedProvider
 from .resilience import HedgeConfig
 from .scorers import LogprobScorer, ScorerConfig
 from .table import Table
+from .telemetry import TelemetryConfig
 from .tenants import Budgets, LedgerConfig, SqliteLedger, TenantConfig, WhenSpent
 from .values import Count, Free, Name, Probability, Seconds
 
@@ -173,6 +174,9 @@ class LadderConfig(Table):
         default=SqliteLedger(), description="Where it is kept what was spent of `budgets`."
     )
     log: LogConfig | None = Field(default=None, description="The decision log. Absent: none.")
+    telemetry: TelemetryConfig | None = Field(
+        default=None, description="Metrics and traces. Absent: none."
+    )
 
     def served_at(self, provider: str) -> str:
         """Return where a provider serves its models: its address, or ``recorded``.
@@ -184,6 +188,14 @@ class LadderConfig(Table):
             first = found.of[0]
             return self.served_at(first if isinstance(first, str) else first.provider)
         return found.kind if isinstance(found, RecordedProvider) else found.base_url
+
+    def spoken_by(self, provider: str) -> str:
+        """Return whose API a provider speaks: its kind; of a pool that of its first member."""
+        found = self.providers[provider]
+        if isinstance(found, PoolProvider):
+            first = found.of[0]
+            return self.spoken_by(first if isinstance(first, str) else first.provider)
+        return found.kind
 
     def to_ladder(self, prices: Callable[[str, str], Price | None]) -> Ladder:
         """Return the ladder as the engine runs it.

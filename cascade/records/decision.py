@@ -48,6 +48,7 @@ def decision_record(
     text: bool,
     opening: Mapping[str, float] | None = None,
     cache: CacheHit | None = None,
+    cache_miss: str | None = None,
 ) -> dict[str, Any]:
     """Return the record of one ask as plain data, ready for JSON.
 
@@ -71,6 +72,7 @@ def decision_record(
         latency_s: Wall seconds.
         opening: Probability of each action the policy could have begun with; None if unknown.
         cache: Where the answer came from, if from the cache.
+        cache_miss: Why the cache had nothing to give, where it was asked.
         text: Whether prompt, answers and token log-probabilities are kept.
     """
     record: dict[str, Any] = {
@@ -95,6 +97,7 @@ def decision_record(
         "latency_s": round(latency_s, 6),
         "opening": opening,
         "cache": None if cache is None else _hit(cache, text),
+        "cache_miss": cache_miss,
         "attempts": [_attempt(attempt, text) for attempt in attempts],
     }
     if text:

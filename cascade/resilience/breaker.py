@@ -26,7 +26,14 @@ from ..ports import Client, Clock
 from ..types import Answer, ModelCall
 from .ranges import check_number, check_whole
 
-__all__ = ["FAILURES", "Breaker", "BreakerSettings", "BreakerState", "Breaking"]
+__all__ = [
+    "FAILURES",
+    "Breaker",
+    "BreakerSettings",
+    "BreakerState",
+    "Breaking",
+    "breaker_states",
+]
 
 _log = logging.getLogger("cascade")
 
@@ -282,6 +289,10 @@ class Breaking:
         """Return each model's state."""
         return {model: breaker.state for model, breaker in self._breakers.items()}
 
+    def breaker_states(self) -> Mapping[str, Mapping[str, BreakerState]]:
+        """Return the same under the deployment's name."""
+        return {self._provider: self.states()}
+
     def _add(self, model: str) -> Breaker:
         if len(self._breakers) >= MOST_MODELS:
             del self._breakers[next(iter(self._breakers))]
@@ -325,3 +336,13 @@ class Breaking:
 
     def _tell_closed(self, model: str) -> None:
         _log.info("breaker of %s/%s closed: it answers again", self._provider, model)
+
+
+def breaker_states(*clients: Client) -> Mapping[str, Mapping[str, BreakerState]]:
+    """Return the states of all breakers behind these clients, by deployment and model."""
+    found: dict[str, Mapping[str, BreakerState]] = {}
+    for client in clients:
+        states = getattr(client, "breaker_states", None)
+        if states is not None:
+            found |= states()
+    return found

@@ -8,7 +8,7 @@ caller's to repeat: the call then goes to another deployment first.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 from typing import get_args
 
@@ -27,6 +27,7 @@ from ..errors import (
 from ..ports import Clock
 from ..pricing import cost_usd
 from ..types import Answer, CallContext, ModelCall
+from .breaker import BreakerState, breaker_states
 from .deployment import Deployment, Member
 from .hedge import Hedge, Hedging, race
 from .strategies import STRATEGIES, Sticky, Strategy, chooser, preferred
@@ -117,6 +118,10 @@ class Pool:
         groups = self._by_failures((*call.context.failures, error, *hedged))
         names = [deployment.member.name for group in groups[:1] for deployment in group]
         return bool(names) and error.provider not in names
+
+    def breaker_states(self) -> Mapping[str, Mapping[str, BreakerState]]:
+        """Return the states of the members' breakers, by deployment and model."""
+        return breaker_states(*(deployment.member.client for deployment in self._deployments))
 
     async def aclose(self) -> None:
         """Close the clients of all members."""

@@ -32,7 +32,7 @@ good ones some 50 µs. It takes our sleep and our waits; stamina, which is built
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,6 +43,7 @@ from ..clock import SystemClock
 from ..errors import ConfigError, CoolingDown, NotCalled, ProviderError, ProviderTimeout
 from ..ports import Client, Clock
 from ..types import Answer, ModelCall, Try
+from .breaker import BreakerState, breaker_states
 from .ranges import check_number, check_whole
 
 if TYPE_CHECKING:
@@ -197,6 +198,10 @@ class Retrying:
             if not _may_be_replaced(call):
                 raise
             return await _Repetition(self, call, exc, began).run()
+
+    def breaker_states(self) -> Mapping[str, Mapping[str, BreakerState]]:
+        """Return the states of the breakers behind it, by deployment and model."""
+        return breaker_states(self._client)
 
     async def aclose(self) -> None:
         """Close the client; calls that wait for a repetition make none any more."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,6 +32,7 @@ STREAM_REFUSED = "streaming is not served yet"
 _log = logging.getLogger("cascade.server")
 
 _MOST_ID = 200
+_NO_PARENT = nullcontext()
 _ID_PREFIXES = ("chatcmpl-", "msg_")
 
 
@@ -56,6 +58,7 @@ def make_app(ladders: Ladders, gate: Gate, *, rungs: bool = False) -> Starlette:
             Route("/v1/models", Endpoint(gate, site.models), methods=["GET"]),
             Route("/v1/models/{id:path}", Endpoint(gate, site.model), methods=["GET"]),
             Route("/v1/feedback", Endpoint(gate, site.feedback, takes_body=True), methods=["POST"]),
+            Route("/metrics", Endpoint(gate, site.metrics), methods=["GET"]),
             Route("/healthz", Endpoint(gate, site.healthz, needs_key=False), methods=["GET"]),
             Route("/readyz", Endpoint(gate, site.readyz, needs_key=False), methods=["GET"]),
         ],
@@ -139,6 +142,29 @@ class _Site:
         visit.told["ask_id"] = given
         return Reply(body=msgspec.json.encode({"id": given, "score": float(score)}))
 
+    async def metrics(self, visit: Visit) -> Reply:
+        """Show the metrics of all ladders that have them switched on, to those who may see all of them."""
+        if not any(served.counts for served in self._ladders.all()):
+            raise Refused(
+                404,
+                "metrics_off",
+                "no ladder has metrics; `telemetry: {prometheus: true}` in its file switches them on",
+            )
+        if self._ladders.workers > 1:
+            raise Refused(
+                404,
+                "metrics_off",
+                "metrics of several workers are not put together; serve with one",
+            )
+        if visit.caller.tenant is not None or visit.caller.ladders:
+            raise Refused(
+                403, "not_for_this_key", "metrics are for keys without a tenant and for all ladders"
+            )
+        from ..telemetry.scrape import scrape
+
+        body, kind = scrape(visit.headers.get(b"accept", b"").decode("latin-1"))
+        return Reply(body=body, content_type=kind.encode("latin-1"))
+
     async def healthz(self, visit: Visit) -> Reply:
         """Say that the process is alive."""
         return Reply(body=b'{"status":"ok"}')
@@ -171,7 +197,9 @@ class _Site:
         if single is not None:
             options = options | {"policy": single, "cache": "off"}
         visit.told["ladder"] = served.name
-        with served.in_use():
+        tracer = served.engine.tracer
+        parent = _NO_PARENT if tracer is None else tracer.parent(visit.headers)
+        with served.in_use(), parent:
             result = await served.engine.ask(asked.prompt, tenant=visit.caller.tenant, **options)
         visit.told |= {
             "ask_id": result.id,

@@ -30,7 +30,6 @@ _log = logging.getLogger("cascade.server")
 CLIENT_CLOSED = 499
 """What the log says of a request whose client went away, as nginx does."""
 
-_JSON = (b"content-type", b"application/json")
 _CLOSE = (b"connection", b"close")
 _MOST_ID = 128
 
@@ -59,14 +58,16 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """An answer in one piece.
 
     Attributes:
-        body: JSON.
+        body: JSON, or what `content_type` says.
         status: HTTP status.
         headers: Beside those every answer has.
+        content_type: What the body is.
     """
 
     body: bytes
     status: int = 200
     headers: list[tuple[bytes, bytes]] = []
+    content_type: bytes = b"application/json"
 
 
 class Gate:
@@ -218,7 +219,7 @@ async def send_reply(reply: Reply, request_id: str, send: Send) -> None:
     """Send an answer in one piece."""
     name = request_id.encode("latin-1")
     headers = [
-        _JSON,
+        (b"content-type", reply.content_type),
         (b"content-length", b"%d" % len(reply.body)),
         (b"x-request-id", name),
         (b"request-id", name),  # what Anthropic's SDK reads

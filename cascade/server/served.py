@@ -43,6 +43,7 @@ class Served:
         config: What its file says.
         file: That file.
         native: Whether all of its providers speak Anthropic's language.
+        counts: Whether it has metrics.
         created: When it was loaded, seconds since 1970.
         top_logprobs: Alternatives a token that every rung is asked for.
         in_flight: Requests that use it.
@@ -54,6 +55,7 @@ class Served:
         self.config = config
         self.file = file
         self.native = all(_kind(config, rung.provider) == "anthropic" for rung in config.ladder)
+        self.counts = config.telemetry is not None and config.telemetry.prometheus is not None
         self.created = created
         self.top_logprobs = min(rung.top_logprobs for rung in config.ladder)
         self.in_flight = 0
@@ -137,7 +139,7 @@ class Ladders:
         self.closing = False
         self._overrides = overrides or {}
         self._clock = clock or SystemClock()
-        self._workers = workers
+        self.workers = workers
         self._by_file: dict[Path, Served] = {}
         self._by_name: dict[str, Served] = {}
         self._retired: set[Served] = set()
@@ -282,8 +284,8 @@ class Ladders:
         from ..build import ladder_settings
 
         config = ladder_settings(file, text)
-        if self._workers > 1:
-            refuse_unshared(config, self._workers, str(file))
+        if self.workers > 1:
+            refuse_unshared(config, self.workers, str(file))
         shared = self._ledgers.of(str(file.absolute()))
         engine = Cascade.from_yaml(file, share_ledger=shared, text=text, **self._overrides)
         return engine, config

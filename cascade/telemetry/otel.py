@@ -1,0 +1,405 @@
+"""Spans for OpenTelemetry: one an ask, one a call of a rung within it, and an event for each decision.
+
+Names are those of the semantic conventions for generative AI, version 1.41; what these have no name for
+is called `cascade.…`. Needs the extra `otel`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from time import time_ns
+from typing import Any
+from urllib.parse import urlsplit
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from ..ports import Client
+from ..types import Answer, CallContext, ModelCall, Request
+from .content import input_messages, output_messages
+from .words import called, error_word, gate_word, reason_left
+
+__all__ = ["Destination", "OtelTracer", "RungPlace", "export_to"]
+
+LIBRARY = "cascade"
+_HEADERS = ("traceparent", "tracestate")
+_CLOSE_MS = 5_000
+"""Milliseconds that sending the last spans may take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RungPlace:
+    """Where a rung is served.
+
+    Attributes:
+        provider: `gen_ai.provider.name`: whose API it speaks, such as ``openai``.
+        url: Its address, or None when it is not behind one.
+    """
+
+    provider: str
+    url: str | None = None
+
+    def attributes(self) -> dict[str, str | int]:
+        """Return the attributes that say so."""
+        found: dict[str, str | int] = {"gen_ai.provider.name": self.provider}
+        parts = urlsplit(self.url or "")
+        if parts.hostname:
+            found["server.address"] = parts.hostname
+            found["server.port"] = parts.port or (443 if parts.scheme == "https" else 80)
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """Where spans are sent.
+
+    Attributes:
+        endpoint: Address that takes OTLP over HTTP, such as ``http://127.0.0.1:4318/v1/traces``.
+        headers: Further HTTP headers.
+        service: `service.name` of the spans.
+        share: Share of asks that are traced, in [0, 1]; those whose caller is traced follow it.
+        timeout_s: Seconds that sending may take.
+    """
+
+    endpoint: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    service: str = "cascade"
+    share: float = 1.0
+    timeout_s: float = 10.0
+
+
+def export_to(to: Destination) -> TracerProvider:
+    """Return a provider of tracers that sends spans there, in a thread of its own."""
+    provider = TracerProvider(
+        resource=Resource.create({"service.name": to.service}),
+        sampler=ParentBased(TraceIdRatioBased(to.share)),
+        shutdown_on_exit=False,
+    )
+    exporter = OTLPSpanExporter(
+        endpoint=to.endpoint,
+        headers=dict(to.headers),
+        timeout=to.timeout_s,
+    )
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    return provider
+
+
+class OtelTracer:
+    """A `Tracer` whose spans are OpenTelemetry's.
+
+    The span of an ask is a child of the caller's current span, and the current one while it runs.
+
+    Args:
+        provider: Makes the spans; None: the program's own provider of tracers.
+        rungs: Where each rung is served, in order; what is missing is called ``unknown``.
+        content: Whether prompts and answers are written into the spans.
+    """
+
+    def __init__(
+        self,
+        provider: TracerProvider | None = None,
+        *,
+        rungs: Sequence[RungPlace] = (),
+        content: bool = False,
+    ) -> None:
+        self._provider = provider
+        self._tracer = trace.get_tracer(LIBRARY, tracer_provider=provider)
+        self._places = [place.attributes() for place in rungs]
+        self._content = content
+        self._propagator = TraceContextTextMapPropagator()
+
+    @contextmanager
+    def ask(self, id: str, ladder: str, request: Request, context: CallContext) -> Iterator[None]:
+        """Follow an ask."""
+        attributes: dict[str, Any] = {
+            "gen_ai.operation.name": "invoke_workflow",
+            "gen_ai.workflow.name": ladder,
+            "cascade.ask.id": id,
+        }
+        _add(
+            attributes,
+            {"gen_ai.conversation.id": context.session, "cascade.tenant": context.tenant},
+        )
+        if self._content:
+            attributes["gen_ai.input.messages"] = input_messages(request)
+        span = self._tracer.start_span(f"invoke_workflow {ladder}", attributes=attributes)
+        walk = _Walk(span)
+        token = otel_context.attach(trace.set_span_in_context(span))
+        known = _WALK.set(walk)
+        try:
+            yield
+        except BaseException as exc:
+            _fail(span, exc)
+            raise
+        finally:
+            walk.end_calls()
+            span.end()
+            _WALK.reset(known)
+            otel_context.detach(token)
+
+    def around(self, client: Client) -> Client:
+        """Return the client with a span around every call."""
+        return _Traced(client, self)
+
+    def on_record(self, record: Mapping[str, Any]) -> None:
+        """Write into the spans how the ask went, and end those of its calls."""
+        walk = _WALK.get()
+        if walk is not None and walk.span.is_recording():
+            walk.close(record)
+
+    def parent(self, headers: Mapping[bytes, bytes]) -> AbstractContextManager[None]:
+        """Make the asks inside children of the span that the header `traceparent` names."""
+        if b"traceparent" not in headers:
+            return nullcontext()
+        carrier = {
+            name: headers[name.encode()].decode("latin-1")
+            for name in _HEADERS
+            if name.encode() in headers
+        }
+        return _attached(self._propagator.extract(carrier))
+
+    def close(self) -> None:
+        """Send what has not been sent, if the spans are sent by us."""
+        if self._provider is not None:
+            self._provider.force_flush(_CLOSE_MS)
+            self._provider.shutdown()
+
+    def begin_call(self, call: ModelCall) -> Span:
+        """Return the span of a call that begins."""
+        request = call.request
+        attributes: dict[str, Any] = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.request.model": call.model,
+            "cascade.rung": call.rung,
+            "gen_ai.provider.name": "unknown",
+        }
+        if call.rung < len(self._places):
+            attributes |= self._places[call.rung]
+        given: dict[str, Any] = dict(call.extra) | dict(request.extra)
+        stop = [request.stop] if isinstance(request.stop, str) else request.stop
+        _add(
+            attributes,
+            {
+                "gen_ai.request.max_tokens": request.max_tokens or call.max_tokens,
+                "gen_ai.request.temperature": request.temperature,
+                "gen_ai.request.seed": request.seed,
+                "gen_ai.request.stop_sequences": None if stop is None else list(stop),
+                "gen_ai.conversation.id": call.context.session,
+                "gen_ai.output.type": _output_type(request.response_format),
+                **{
+                    f"gen_ai.request.{name}": given.get(name)
+                    for name in ("top_p", "frequency_penalty", "presence_penalty")
+                    if isinstance(given.get(name), int | float)
+                },
+            },
+        )
+        if self._content:
+            attributes["gen_ai.input.messages"] = input_messages(request)
+        return self._tracer.start_span(
+            f"chat {call.model}", kind=SpanKind.CLIENT, attributes=attributes
+        )
+
+    def note_answer(self, span: Span, answer: Answer) -> None:
+        """Write into the span of a call what was answered."""
+        usage = answer.usage
+        found: dict[str, Any] = {"gen_ai.response.model": answer.model}
+        _add(
+            found,
+            {
+                "gen_ai.response.finish_reasons": None
+                if answer.finish_reason is None
+                else [answer.finish_reason],
+                "gen_ai.usage.input_tokens": usage.prompt_tokens,
+                "gen_ai.usage.output_tokens": usage.completion_tokens,
+                "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
+                "gen_ai.usage.cache_creation.input_tokens": usage.cache_write_tokens,
+                "gen_ai.usage.reasoning.output_tokens": usage.reasoning_tokens,
+                "cascade.deployment": answer.deployment,
+            },
+        )
+        if self._content:
+            found["gen_ai.output.messages"] = output_messages(answer)
+        span.set_attributes(found)
+
+
+class _Traced:
+    """A client with a span around every call that is part of an ask."""
+
+    def __init__(self, client: Client, tracer: OtelTracer) -> None:
+        self._client = client
+        self._tracer = tracer
+        self.keeps_deadlines: bool = getattr(client, "keeps_deadlines", False)
+
+    async def complete(self, call: ModelCall) -> Answer:
+        """Return the client's answer.
+
+        Raises:
+            ProviderError: The call failed.
+        """
+        walk = _WALK.get()
+        if walk is None or not walk.span.is_recording():
+            return await self._client.complete(call)
+        span = self._tracer.begin_call(call)
+        entry = walk.add(call.rung, span)
+        token = otel_context.attach(trace.set_span_in_context(span))
+        try:
+            answer = await self._client.complete(call)
+        except BaseException as exc:
+            _fail(span, exc)
+            raise
+        else:
+            self._tracer.note_answer(span, answer)
+            return answer
+        finally:
+            entry.ended_ns = time_ns()
+            otel_context.detach(token)
+
+    async def aclose(self) -> None:
+        """Close the client."""
+        await self._client.aclose()
+
+
+@dataclass(slots=True)
+class _CallSpan:
+    rung: int
+    span: Span
+    began_ns: int
+    ended_ns: int | None = None
+
+
+class _Walk:
+    """The spans of one ask. Those of its calls stay open until it is known what became of them."""
+
+    def __init__(self, span: Span) -> None:
+        self.span = span
+        self._calls: list[_CallSpan] = []
+
+    def add(self, rung: int, span: Span) -> _CallSpan:
+        """Take in the span of a call that begins."""
+        entry = _CallSpan(rung, span, time_ns())
+        self._calls.append(entry)
+        return entry
+
+    def close(self, record: Mapping[str, Any]) -> None:
+        """Write the record of the ask into its spans."""
+        self.span.set_attributes(_of_ask(record))
+        error = record["error"]
+        if error is not None:
+            self.span.set_attribute("error.type", error["type"])
+            self.span.set_status(Status(StatusCode.ERROR, error["type"]))
+        waiting = list(self._calls)
+        decided: list[tuple[Mapping[str, Any], _CallSpan | None]] = []
+        for attempt in record["attempts"]:
+            entry = None
+            if called(attempt):
+                entry = next((e for e in waiting if e.rung == attempt["rung"]), None)
+            if entry is not None:
+                waiting.remove(entry)
+                entry.span.set_attributes(_of_attempt(attempt))
+            decided.append((attempt, entry))
+        begun = [entry.began_ns for _, entry in decided if entry is not None]
+        for attempt, entry in decided:
+            # The decision was made when the next call began, the last one now.
+            after = [ns for ns in begun if entry is not None and ns > entry.began_ns]
+            self.span.add_event(
+                "cascade.decision", _of_decision(attempt), timestamp=min(after, default=time_ns())
+            )
+        self.end_calls()
+
+    def end_calls(self) -> None:
+        """End the spans of calls, at the time the calls have ended."""
+        for entry in self._calls:
+            entry.span.end(entry.ended_ns)
+        self._calls.clear()
+
+
+_WALK: ContextVar[_Walk | None] = ContextVar("cascade_walk", default=None)
+"""The ask that the running task is part of."""
+
+
+@contextmanager
+def _attached(context: otel_context.Context) -> Iterator[None]:
+    token = otel_context.attach(context)
+    try:
+        yield
+    finally:
+        otel_context.detach(token)
+
+
+def _fail(span: Span, error: BaseException) -> None:
+    """Mark a span as failed, by the class of the error alone: its words may be anybody's."""
+    kind = type(error).__name__
+    span.set_attribute("error.type", kind)
+    span.set_status(Status(StatusCode.ERROR, kind))
+
+
+def _of_ask(record: Mapping[str, Any]) -> dict[str, Any]:
+    hit = record["cache"]
+    miss = None if record["cache_miss"] is None else "miss"
+    found: dict[str, Any] = {"cascade.outcome": record["outcome"]}
+    _add(
+        found,
+        {
+            "cascade.policy": record["policy"],
+            "cascade.scorer": record["scorer"],
+            "cascade.rung": record["rung"],
+            "gen_ai.response.model": record["model"],
+            "cascade.confidence": record["confidence"],
+            "cascade.cost_usd": record["cost_usd"],
+            "cascade.saving_usd": record["saving_usd_estimate"],
+            "cascade.cache": miss if hit is None else hit["kind"],
+        },
+    )
+    return found
+
+
+def _of_attempt(attempt: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {"cascade.verdict": attempt["verdict"]}
+    _add(
+        found,
+        {
+            "cascade.confidence": attempt["confidence"],
+            "cascade.threshold": attempt["threshold"],
+            "cascade.cost_usd": attempt["cost_usd"],
+        },
+    )
+    return found
+
+
+def _of_decision(attempt: Mapping[str, Any]) -> dict[str, Any]:
+    found = _of_attempt(attempt) | {
+        "cascade.rung": attempt["rung"],
+        "gen_ai.request.model": attempt["model"],
+        "cascade.action": attempt["action"] or "skip",
+    }
+    if attempt["verdict"] in ("escalated", "rejected", "failed"):
+        found["cascade.reason"] = reason_left(attempt)
+    _add(
+        found,
+        {
+            "error.type": error_word(attempt["error"]),
+            "cascade.failed_gates": [gate_word(gate) for gate in attempt["failed_gates"]] or None,
+        },
+    )
+    return found
+
+
+def _output_type(response_format: Mapping[str, Any] | None) -> str | None:
+    if response_format is None:
+        return None
+    return "json" if str(response_format.get("type")).startswith("json") else "text"
+
+
+def _add(attributes: dict[str, Any], given: Mapping[str, Any]) -> None:
+    """Add what is known; an unknown number is absent, never zero."""
+    attributes.update({name: value for name, value in given.items() if value is not None})

@@ -1,0 +1,87 @@
+"""What a decision record says, in words of which there are few: labels, and never anything of a text. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ..rules import BUILT_IN_GATES
+
+__all__ = ["ERRORS", "OTHER", "called", "error_word", "escalations", "gate_word", "reason_left"]
+
+OTHER = "other"
+"""Stands for what has no word of its own, and for what there is too much of."""
+
+ERRORS: Mapping[str, str] = {
+    "BadResponse": "bad_response",
+    "BudgetExceeded": "budget",
+    "CircuitOpen": "circuit_open",
+    "ConfigError": "not_sendable",
+    "ConnectFailed": "connect",
+    "ContentRefused": "content_refused",
+    "ContextTooLong": "context_too_long",
+    "CoolingDown": "cooling_down",
+    "DeadlineExceeded": "deadline",
+    "EngineClosed": "closed",
+    "LimitReached": "limit",
+    "NotCalled": "not_called",
+    "NotRecorded": "not_recorded",
+    "ProviderTimeout": "timeout",
+    "RateLimited": "rate_limited",
+    "RequestError": "not_sendable",
+    "RequestRefused": "refused",
+    "ServerFailed": "server_error",
+    "StreamBroken": "broken",
+    "Unauthorized": "unauthorized",
+}
+"""The word for each class of error that ends a call."""
+
+_NO_CALL = frozenset({"skipped", "cached"})
+"""Verdicts of attempts for which no model was asked."""
+
+
+def error_word(error: Mapping[str, Any] | None) -> str | None:
+    """Return the word for an error of a record, None where there is none."""
+    return None if error is None else ERRORS.get(str(error.get("type")), OTHER)
+
+
+def gate_word(gate: str) -> str:
+    """Return the name of a built-in gate; ``other`` for a gate of one's own, whose name may say anything."""
+    return gate if gate in BUILT_IN_GATES else OTHER
+
+
+def called(attempt: Mapping[str, Any]) -> bool:
+    """Return whether a model was asked for this attempt."""
+    return attempt["verdict"] not in _NO_CALL
+
+
+def reason_left(attempt: Mapping[str, Any]) -> str:
+    """Return why an answer was not enough.
+
+    ``gate``: it failed one; ``unmeasured``: nobody can say how sure it is; ``unsure``: it does not reach
+    its threshold; ``no_threshold``: it has none; ``policy``: another reason of the policy's, such as a
+    `min_confidence` of the ask; else the word for the error of its call.
+
+    >>> reason_left({"error": None, "failed_gates": [], "confidence": 0.4, "threshold": 0.8})
+    'unsure'
+    """
+    error = error_word(attempt["error"])
+    if error is not None:
+        return error
+    if attempt["failed_gates"]:
+        return "gate"
+    confidence, threshold = attempt["confidence"], attempt["threshold"]
+    if confidence is None:
+        return "unmeasured"
+    if threshold is None:
+        return "no_threshold"
+    return "unsure" if confidence < threshold else "policy"
+
+
+def escalations(attempts: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Yield the attempts after which another model was asked because of them, in order.
+
+    What was asked beside another (hedged) was not asked because of it.
+    """
+    walked = [a for a in attempts if called(a) and a["verdict"] != "hedged"]
+    yield from walked[:-1]
