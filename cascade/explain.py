@@ -6,9 +6,9 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .types import Attempt, Result
+    from .types import Attempt, Compression, Result
 
-__all__ = ["explain", "explain_attempt", "format_usd"]
+__all__ = ["explain", "explain_attempt", "explain_compression", "format_usd"]
 
 SAID_CHARS = 100
 """Of an answer at most."""
@@ -19,6 +19,8 @@ def explain(result: Result) -> str:
     lines = [] if result.cache_miss is None else [f"cache: no hit: {result.cache_miss}"]
     for attempt in result.attempts:
         lines.append(explain_attempt(attempt))
+        if attempt.answer is not None and attempt.answer.compression is not None:
+            lines.append(f"  {explain_compression(attempt.answer.compression)}")
         lines += [f"  failed {gate}" for gate in attempt.failed_gates if ":" in gate]
         said = _said(attempt)
         if said:
@@ -65,6 +67,18 @@ def explain_attempt(attempt: Attempt) -> str:
     spent = "" if attempt.verdict == "skipped" else f", {format_usd(attempt.cost_usd)}"
     took = "" if attempt.verdict == "skipped" else f", {attempt.latency_s:.2f} s"
     return f"rung {attempt.rung} {attempt.model}: {attempt.verdict}: {attempt.reason}{spent}{took}"
+
+
+def explain_compression(done: Compression) -> str:
+    """Return what was done to a prompt: tokens before and after, then what each stage removed."""
+    before, after = done.tokens_before, done.tokens_after
+    if before is None or after is None:
+        return f"prompt not compressed: {done.note or 'there was nothing to remove'}"
+    about = "about " if done.counted == "estimate" else ""
+    share = f" ({1 - after / before:.0%} less)" if before else ""
+    stages = "; ".join(f"{s.name}: {s.removed}" for s in done.stages if s.removed)
+    note = f"; {done.note}" if done.note else ""
+    return f"prompt compressed from {about}{before:,} to {after:,} tokens{share}: {stages}{note}"
 
 
 def format_usd(amount: float | None) -> str:

@@ -9,12 +9,23 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
 
-from .types import Answer, Attempt, CacheEntry, CallContext, Chunk, ModelCall, Request, Score
+from .types import (
+    Answer,
+    Attempt,
+    CacheEntry,
+    CallContext,
+    Chunk,
+    Compressed,
+    ModelCall,
+    Request,
+    Score,
+)
 
 __all__ = [
     "Cache",
     "Client",
     "Clock",
+    "Compressor",
     "Listener",
     "Observer",
     "PrefixScorer",
@@ -151,6 +162,35 @@ class Scorer(Protocol):
 
         With no attempts yet, only `Score.forecast` is meant. An absent log-probability is absent:
         with nothing to measure the confidence is None, with the reason.
+        """
+
+
+@runtime_checkable
+class Compressor(Protocol):
+    """Makes a request shorter without touching what must not change."""
+
+    @property
+    def version(self) -> str:
+        """Changes whenever what it makes of a request may change; part of the ladder's version."""
+
+    def compress(
+        self,
+        request: Request,
+        *,
+        question: str | None = None,
+        budget: int | None = None,
+        model: str = "",
+    ) -> Compressed:
+        """Return the request to send in the place of `request`.
+
+        Args:
+            request: What was asked.
+            question: What is to be answered; None: it is looked for in the last user message.
+            budget: Most tokens of text wanted; None: what is set in the stages.
+            model: Name of the model, for counting tokens.
+
+        Raises:
+            RequestError: The budget cannot be met, and it is set to be refused then.
         """
 
 

@@ -25,6 +25,8 @@ __all__ = [
     "CacheUse",
     "CallContext",
     "Chunk",
+    "Compressed",
+    "Compression",
     "Demand",
     "Message",
     "ModelCall",
@@ -32,6 +34,7 @@ __all__ = [
     "Request",
     "Result",
     "Score",
+    "StageReport",
     "StreamMode",
     "Streamed",
     "TokenLogprobs",
@@ -309,6 +312,61 @@ class Try(msgspec.Struct, frozen=True, kw_only=True):
     estimated: bool = False
 
 
+class StageReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What one stage of prompt compression did.
+
+    Attributes:
+        name: Name of the stage.
+        tokens_before: Tokens of the prompt's text before it, as `Compression.counted` says.
+        tokens_after: Tokens after it.
+        removed: What it removed, in words, without any of the prompt's text; "" for nothing.
+        lossy: Whether something may be missed that it removed.
+    """
+
+    name: str
+    tokens_before: int
+    tokens_after: int
+    removed: str = ""
+    lossy: bool = False
+
+
+class Compression(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done to a prompt before it was sent.
+
+    Attributes:
+        tokens_before: Tokens of the prompt's text, tools and images aside; None: it was not counted,
+            as there was nothing to do.
+        tokens_after: Tokens of what is sent in its place.
+        stages: What each stage did, in order; those that removed nothing are there too once one did.
+        counted: How the tokens were counted: an encoding of tiktoken, or ``estimate``.
+        note: Why less, or nothing, was done, or what was kept for the provider's prompt cache; "" for
+            nothing to say.
+    """
+
+    tokens_before: int | None
+    tokens_after: int | None
+    stages: tuple[StageReport, ...] = ()
+    counted: str = "estimate"
+    note: str = ""
+
+
+class Compressed(msgspec.Struct, frozen=True, kw_only=True):
+    """A request as it is sent, and what was done to it.
+
+    Attributes:
+        request: What to send; the very same object when nothing was done.
+        compression: What was done.
+    """
+
+    request: Request
+    compression: Compression
+
+    @property
+    def stages(self) -> tuple[StageReport, ...]:
+        """What each stage did."""
+        return self.compression.stages
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What one model answered to one call.
 
@@ -327,6 +385,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         tries: The other requests that were made for it, oldest first.
         pause_s: Seconds for which the provider wants no further request, by its rate-limit headers;
             None when it did not say.
+        compression: What was done to the prompt before it was sent; None where nothing is set.
     """
 
     text: str | None
@@ -342,6 +401,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     deployment: str | None = None
     tries: tuple[Try, ...] = ()
     pause_s: float | None = None
+    compression: Compression | None = None
 
     def __repr__(self) -> str:
         return (

@@ -37,6 +37,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "ledgers",
         "cache",
         "sinks",
+        "tokens",
+        "compress",
         "catalogue",
         "labels",
         "log_lines",

@@ -16,7 +16,21 @@ from rich.markup import escape
 
 from cascade.errors import AllRungsFailed, CascadeError, ConfigError
 
-from . import ask, cache, check, demo, keys, log, replay, report, serve, train, train_pairs, tune
+from . import (
+    ask,
+    cache,
+    check,
+    compress,
+    demo,
+    keys,
+    log,
+    replay,
+    report,
+    serve,
+    train,
+    train_pairs,
+    tune,
+)
 
 __all__ = ["app", "main"]
 
@@ -31,6 +45,7 @@ app = typer.Typer(
 app.command("ask")(ask.ask_command)
 app.command("check")(check.check_command)
 app.command("demo")(demo.demo_command)
+app.command("compress")(compress.compress_command)
 app.command("train")(train.train_command)
 app.command("train-pairs")(train_pairs.train_pairs_command)
 app.command("tune")(tune.tune_command)

@@ -1,0 +1,117 @@
+"""`cascade compress`: a prompt made shorter, on the command line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from cascade.errors import ConfigError, RequestError
+from cascade.types import Compressed, Message, Request
+
+__all__ = ["compress_command"]
+
+
+def compress_command(
+    file: Annotated[
+        Path, typer.Argument(help="Plain text, or chat messages as JSON; - reads standard input.")
+    ],
+    question: Annotated[
+        str | None,
+        typer.Option(help="What is to be answered. Default: looked for in the last user message."),
+    ] = None,
+    budget: Annotated[
+        int | None, typer.Option(min=1, help="Most tokens that may be left; chooses what to keep.")
+    ] = None,
+    stage: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this stage; may be given more than once, in their order."),
+    ] = None,
+    model: Annotated[str, typer.Option(help="Model whose tokens are counted.")] = "gpt-4o",
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
+) -> None:
+    """Make a prompt shorter; the result goes to stdout, what was done to stderr.
+
+    Code, quotations, URLs, numbers of tables, system messages and the question stay as they are.
+
+    Example: cascade compress prompt.txt --question "Who pays for the return?" --budget 2000
+    """
+    from cascade.compress.stages import command_line_pipeline
+
+    text = _read(file)
+    messages = _messages(text)
+    pipeline = command_line_pipeline(stage, budget)
+    request = Request(messages=messages or (Message(role="user", content=text),))
+    done = pipeline.compress(request, question=question, budget=budget, model=model)
+    if json:
+        print(msgspec.json.format(msgspec.json.encode(_report(done, messages)), indent=2).decode())
+        return
+    print(_result(done, messages), end="" if messages is None else "\n")
+    print(_told(done), file=sys.stderr)
+
+
+def _read(file: Path) -> str:
+    try:
+        raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as exc:
+        raise ConfigError(f"{file}: {exc.strerror or type(exc).__name__}") from exc
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        raise ConfigError(f"{file}: not UTF-8 at byte {exc.start}") from exc
+
+
+def _messages(text: str) -> tuple[Message, ...] | None:
+    """Return the chat that a text holds as JSON; None when it is anything else."""
+    if not text.lstrip().startswith(("[", "{")):
+        return None
+    try:
+        found = msgspec.json.decode(text.encode("utf-8", "surrogatepass"))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if isinstance(found, dict):
+        found = found.get("messages")
+    if not isinstance(found, list) or not found:
+        return None
+    if not all(isinstance(m, dict) and isinstance(m.get("role"), str) for m in found):
+        return None
+    from cascade.intake import make_request
+
+    try:
+        return make_request(found).messages
+    except RequestError as exc:
+        raise ConfigError(str(exc)) from exc
+
+
+def _result(done: Compressed, messages: Sequence[Message] | None) -> str:
+    if messages is None:
+        content = done.request.messages[0].content
+        assert isinstance(content, str)
+        return content
+    return msgspec.json.encode(_plain(done)).decode()
+
+
+def _plain(done: Compressed) -> list[dict[str, Any]]:
+    return [{"role": m.role, "content": m.content, **m.extra} for m in done.request.messages]
+
+
+def _report(done: Compressed, messages: Sequence[Message] | None) -> dict[str, Any]:
+    about = done.compression
+    return {
+        "tokens_before": about.tokens_before,
+        "tokens_after": about.tokens_after,
+        "counted": about.counted,
+        "note": about.note,
+        "stages": [msgspec.to_builtins(stage) for stage in about.stages],
+        **({"text": _result(done, None)} if messages is None else {"messages": _plain(done)}),
+    }
+
+
+def _told(done: Compressed) -> str:
+    from cascade.explain import explain_compression
+
+    return explain_compression(done.compression)

@@ -1,0 +1,199 @@
+"""A request while stages work on it: its texts, which of them are whole in the way, and the question."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace as replace_layout
+from typing import Any
+
+from msgspec.structs import replace
+
+from ..types import Message, Request
+from .protected import Layout, merge, read_layout
+from .question import Question, find_question
+
+__all__ = ["Draft", "Slot"]
+
+UNTOUCHED_ROLES = frozenset({"system", "developer"})
+"""Who gives instructions: nothing they say is changed."""
+
+_TEXT_PARTS = ("text", "input_text")
+
+
+class Slot:
+    """One text of a request: the content of a message, or a text part of it.
+
+    Attributes:
+        message: Index of the message.
+        part: Index of the part of its content; None: the content is this text.
+        role: Who speaks.
+        text: The text as it is now.
+        frozen: Whether nothing of it may change: instructions, or a prefix that a provider caches.
+    """
+
+    __slots__ = ("_layout", "_question", "_read", "frozen", "message", "part", "role", "text")
+
+    def __init__(self, message: int, part: int | None, role: str, text: str) -> None:
+        self.message = message
+        self.part = part
+        self.role = role
+        self.text = text
+        self.frozen = role in UNTOUCHED_ROLES
+        self._layout: Layout | None = None
+        self._read = ""
+        self._question = ""
+
+    def guard(self, question: str) -> None:
+        """Protect the last occurrence of the question in this text."""
+        self._question = question
+
+    @property
+    def layout(self) -> Layout:
+        """What must not change in it, as it is now."""
+        if self._layout is None or self._read != self.text:
+            found = read_layout(self.text)
+            place = self.question_at()
+            if place is not None:
+                asked = (place, place + len(self._question))
+                found = replace_layout(
+                    found, atoms=merge([*found.atoms, asked]), whole=merge([*found.whole, asked])
+                )
+            self._layout, self._read = found, self.text
+        return self._layout
+
+    def question_at(self) -> int | None:
+        """Return where the question begins in it; None when it is not in this text."""
+        place = self.text.rfind(self._question) if self._question else -1
+        return None if place < 0 else place
+
+
+class Draft:
+    """A request in the making.
+
+    Args:
+        request: What was asked.
+        question: What is to be answered; None: it is looked for.
+        count: Text → tokens.
+        budget: Most tokens of text wanted by whoever asks; None: what the stages say.
+
+    Attributes:
+        slots: Its texts in order.
+        question: What is to be answered, or None when there is no such thing in it.
+        dropped: Indices of messages that are left out.
+        note: Why less was done than was wanted, in words; "" for nothing to say.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        *,
+        question: str | None,
+        count: Callable[[str], int],
+        budget: int | None = None,
+    ) -> None:
+        self.request = request
+        self.slots = _slots(request.messages)
+        self.dropped: set[int] = set()
+        self.budget = budget
+        self.note = ""
+        self._count = count
+        found = find_question(self.slots_of_last_user(), question)
+        self.question = found.text
+        self._place(found)
+
+    def slots_of_last_user(self) -> list[Slot]:
+        """Return the texts of the last user message; empty when it has none."""
+        last = next(
+            (i for i in reversed(range(len(self.request.messages))) if self._is_user(i)), None
+        )
+        return [slot for slot in self.slots if slot.message == last]
+
+    def _is_user(self, index: int) -> bool:
+        return self.request.messages[index].role == "user"
+
+    def _place(self, found: Question) -> None:
+        if found.slot is None or found.text is None:
+            return
+        if found.is_whole:
+            found.slot.frozen = True
+        found.slot.guard(found.text)
+
+    def open_slots(self) -> Iterator[Slot]:
+        """Yield the texts that may change, in order."""
+        return (s for s in self.slots if not s.frozen and s.message not in self.dropped)
+
+    def kept_slots(self) -> Iterator[Slot]:
+        """Yield the texts that are still in it, in order."""
+        return (slot for slot in self.slots if slot.message not in self.dropped)
+
+    def tokens(self) -> int:
+        """Return the tokens of all its texts as they are now."""
+        return sum(self._count(slot.text) for slot in self.kept_slots())
+
+    def original_tokens(self) -> int:
+        """Return the tokens of all texts of the request it was made from."""
+        return sum(self._count(slot.text) for slot in _slots(self.request.messages))
+
+    def count(self, text: str) -> int:
+        """Return the tokens of a text."""
+        return self._count(text)
+
+    def finish(self) -> Request:
+        """Return the request as it is now; the very one it was made from when nothing has changed."""
+        messages = list(self.request.messages)
+        changed = bool(self.dropped)
+        for slot in self.slots:
+            message = messages[slot.message]
+            if _text_of(message, slot.part) != slot.text:
+                messages[slot.message] = _with_text(message, slot)
+                changed = True
+        if not changed:
+            return self.request
+        kept = tuple(m for i, m in enumerate(messages) if i not in self.dropped)
+        return replace(self.request, messages=kept)
+
+
+def _slots(messages: Sequence[Message]) -> list[Slot]:
+    found: list[Slot] = []
+    for i, message in enumerate(messages):
+        content = message.content
+        if isinstance(content, str):
+            found.append(Slot(i, None, message.role, content))
+            continue
+        found.extend(
+            Slot(i, j, message.role, part["text"])
+            for j, part in enumerate(content or ())
+            if _is_plain_text(part)
+        )
+    return found
+
+
+def _is_plain_text(part: Mapping[str, Any]) -> bool:
+    """Whether a part is text and nothing but text: one with a mark for a prompt cache stays as it is."""
+    return (
+        isinstance(part, Mapping)
+        and part.get("type") in _TEXT_PARTS
+        and isinstance(part.get("text"), str)
+        and "cache_control" not in part
+    )
+
+
+def _text_of(message: Message, part: int | None) -> str:
+    content = message.content
+    if part is None:
+        assert isinstance(content, str)
+        return content
+    assert content is not None
+    assert not isinstance(content, str)
+    text: str = content[part]["text"]
+    return text
+
+
+def _with_text(message: Message, slot: Slot) -> Message:
+    if slot.part is None:
+        return replace(message, content=slot.text)
+    assert message.content is not None
+    assert not isinstance(message.content, str)
+    parts = list(message.content)
+    parts[slot.part] = {**parts[slot.part], "text": slot.text}
+    return replace(message, content=parts)

@@ -1,0 +1,162 @@
+"""What must not change in a text, byte for byte: code, quotations, URLs, images and the numbers of tables.
+
+Whatever is in doubt is protected: an open fence reaches to the end of the text, an odd backtick to the
+last one of its line. Each pattern is tried only where a sign that it needs is in the text at all, and
+every scan is linear in the length of the text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from .code import code_lines, fence_spans, inline_code
+from .json_text import json_values
+from .tabular import column_spans, pipe_tables
+
+__all__ = ["Layout", "Span", "gaps", "merge", "read_layout"]
+
+Span = tuple[int, int]
+"""Beginning and end of a part of a text, in characters; the end is not in it."""
+
+_URL_START = re.compile(
+    r"(?:[A-Za-z][A-Za-z0-9+.\-]{1,20}://|www\.|mailto:|data:[a-z]+/)", re.ASCII
+)
+_URL_REST = re.compile(r"[^\s<>\"`]*")
+_LINK = re.compile(r"!?\[[^\[\]\n]{0,1000}\]\([^()\n]{0,100000}\)")
+_TAG_LINE = re.compile(r"^[ \t]*</?[A-Za-z][^<>\n]*>[ \t]*$", re.MULTILINE)
+_BLOCKQUOTE = re.compile(r"^[ \t]{0,3}>[^\n]*$", re.MULTILINE)
+
+# A quotation is on one line and has at most 4,000 characters: a mark without a partner in that reach is none.
+_OPENS = r"(?:(?<=[\s(\[{<>=:,;/—–-])|(?<![\s\S]))"
+_CLOSES = r"(?=[\s.,;:!?)\]}<>/—–\-'’]|\Z)"
+_STRAIGHT = re.compile(_OPENS + r'"(?=[^\s"])[^"\n]{0,4000}(?<=\S)"' + _CLOSES)
+_SINGLE = re.compile(_OPENS + r"'(?=[^\s'])[^'\n]{1,200}(?<=\S)'" + _CLOSES)
+_PAIRED = {
+    "“": re.compile(r"“[^“”\n]{1,4000}”"),
+    "„": re.compile(r"„[^„“”\n]{1,4000}[“”]"),
+    "«": re.compile(r"«[^«»\n]{1,4000}»"),
+    "»": re.compile(r"»[^«»\n]{1,4000}«"),
+    "「": re.compile(r"「[^「」\n]{1,4000}」"),
+    "『": re.compile(r"『[^『』\n]{1,4000}』"),
+    "‘": re.compile(r"‘[^‘\n]{1,200}?’(?![^\W\d_])"),
+    "‹": re.compile(r"‹[^‹›\n]{1,4000}›"),
+    "《": re.compile(r"《[^《》\n]{1,4000}》"),
+}
+_SIGNS = re.compile(r"[“„«»「『‘‹《]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """What was found in a text; all spans sorted, disjoint and non-empty.
+
+    Attributes:
+        atoms: What must stay byte for byte where it is: code, quotations, URLs, tables set by spaces.
+        json: JSON outside of code: its strings and numbers must stay, its padding need not.
+        tables: Pipe tables: what is in their cells must stay, the padding around it need not.
+        whole: All of these: no part of one may be left out.
+    """
+
+    atoms: list[Span]
+    json: list[Span]
+    tables: list[Span]
+    whole: list[Span]
+
+
+def read_layout(text: str) -> Layout:
+    """Return what must not change in a text, and what may only lose padding.
+
+    >>> text = 'Run `a  b`, then read "x  y" at https://a.example/  .'
+    >>> [text[begin:end] for begin, end in read_layout(text).atoms]
+    ['`a  b`', '"x  y"', 'https://a.example/']
+    """
+    fences = fence_spans(text)
+    values = json_values(text, fences)
+    tables = [] if "|" not in text else _apart(merge(pipe_tables(text)), merge([*fences, *values]))
+    data = merge([*values, *tables])
+    laid_out = _apart(merge([*code_lines(text), *column_spans(text)]), data)
+    atoms = merge(
+        [*fences, *inline_code(text, fences), *laid_out, *_quoted(text), *_url_spans(text)]
+    )
+    return Layout(atoms=atoms, json=values, tables=tables, whole=merge([*atoms, *data]))
+
+
+def _quoted(text: str) -> list[Span]:
+    found: list[Span] = []
+    if '"' in text:
+        found += _matches(_STRAIGHT, text)
+    if "'" in text:
+        found += _matches(_SINGLE, text)
+    if not text.isascii() and _SIGNS.search(text):
+        for sign, pattern in _PAIRED.items():
+            if sign in text:
+                found += _matches(pattern, text)
+    if "](" in text:
+        found += _matches(_LINK, text)
+    if ">" in text:
+        found += _matches(_BLOCKQUOTE, text)
+        if "<" in text:
+            found += _matches(_TAG_LINE, text)
+    return found
+
+
+def merge(spans: Iterable[Span]) -> list[Span]:
+    """Return spans sorted and disjoint: those that overlap or touch are one, empty ones are gone.
+
+    >>> merge([(5, 9), (0, 2), (8, 12), (3, 3)])
+    [(0, 2), (5, 12)]
+    """
+    merged: list[Span] = []
+    for begin, end in sorted(spans):
+        if begin >= end:
+            continue
+        if merged and begin <= merged[-1][1]:
+            if end > merged[-1][1]:
+                merged[-1] = (merged[-1][0], end)
+        else:
+            merged.append((begin, end))
+    return merged
+
+
+def gaps(spans: Sequence[Span], length: int) -> Iterator[Span]:
+    """Yield what is between spans, in a text of that length.
+
+    >>> list(gaps([(2, 4), (6, 8)], 8))
+    [(0, 2), (4, 6)]
+    """
+    at = 0
+    for begin, end in spans:
+        if at < begin:
+            yield at, begin
+        at = end
+    if at < length:
+        yield at, length
+
+
+def _apart(spans: Sequence[Span], others: Sequence[Span]) -> list[Span]:
+    """Return those spans that overlap none of others; both sorted and disjoint."""
+    found: list[Span] = []
+    at = 0
+    for begin, end in spans:
+        while at < len(others) and others[at][1] <= begin:
+            at += 1
+        if at == len(others) or others[at][0] >= end:
+            found.append((begin, end))
+    return found
+
+
+def _matches(pattern: re.Pattern[str], text: str) -> list[Span]:
+    return [match.span() for match in pattern.finditer(text)]
+
+
+def _url_spans(text: str) -> list[Span]:
+    if "://" not in text and "www." not in text and "data:" not in text and "mailto:" not in text:
+        return []
+    found: list[Span] = []
+    at = 0
+    while (start := _URL_START.search(text, at)) is not None:
+        rest = _URL_REST.match(text, start.end())
+        at = start.end() if rest is None else rest.end()
+        found.append((start.start(), at))
+    return found

@@ -1,0 +1,39 @@
+"""The stages by name, and those that the command line runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from ..errors import ConfigError
+from ..tokens import TokenCounter
+from .minify import Minify
+from .pipeline import Pipeline, Stage
+
+__all__ = ["STAGES", "command_line_pipeline"]
+
+STAGES: Mapping[str, Callable[[], Stage]] = {
+    "minify": Minify,
+}
+"""Name of a stage → the stage as it is by default."""
+
+
+def command_line_pipeline(
+    names: Sequence[str] | None, budget: int | None, counter: TokenCounter | None = None
+) -> Pipeline:
+    """Return the pipeline of `cascade compress`.
+
+    Args:
+        names: The stages to run, in order; None: all that fit, the lossy ones only with a budget.
+        budget: Most tokens that may be left, or None.
+        counter: Counts tokens.
+
+    Raises:
+        ConfigError: There is no stage of such a name.
+    """
+    unknown = [name for name in names or () if name not in STAGES]
+    if unknown:
+        raise ConfigError(f"--stage: {unknown[0]!r:.40} given; allowed: {', '.join(STAGES)}")
+    stages = [STAGES[name]() for name in names or STAGES]
+    if names is None and budget is None:
+        stages = [stage for stage in stages if not stage.lossy]
+    return Pipeline(stages, counter)
