@@ -172,8 +172,8 @@ def judged(half: Half, judge: SameAnswer) -> Scored:
     scores = []
     for (a, b), near, margin in zip(half.pairs.texts, half.similarity, half.margin, strict=True):
         verdict = judge.judge(a, b, similarity=near, margin=margin)
-        refused = verdict.refused_by or near < FLOOR
-        scores.append(-1.0 if refused else verdict.p_same)
+        scored = verdict.p_same if near >= FLOOR else None
+        scores.append(-1.0 if scored is None else scored)
     return Scored(score=np.array(scores), same=half.same)
 
 

@@ -81,12 +81,14 @@ def _denied(text: PromptText) -> list[str]:
 
 
 def _opposite(ones: set[str], others: set[str]) -> bool:
-    return any(
-        (other[:size] in PREFIXED and other[size:] in ones)
-        for other in others
-        if len(other) > 4
-        for size in (2, 3, 4)
-    ) or any(one.endswith("ful") and one[:-3] + "less" in others for one in ones)
+    for other in others:
+        if len(other) > 4:
+            for size in (2, 3, 4):
+                if other[:size] in PREFIXED and other[size:] in ones:
+                    return True
+        if other.endswith("less") and other[:-4] + "ful" in ones:
+            return True
+    return False
 
 
 def _quotes(a: PromptText, b: PromptText) -> bool:

@@ -127,7 +127,7 @@ def read_pairs(
                 margin=apart,
                 vectors=vectors,
                 embedded=(embedded[a], embedded[b]),
-                allow=allow,
+                refused_by=refusals(texts[a], texts[b], allow=allow),
             )
         )
     return rows
@@ -141,7 +141,7 @@ def pair_row(
     margin: float,
     vectors: StaticVectors | None,
     embedded: tuple[np.ndarray | None, np.ndarray | None],
-    allow: Sequence[str],
+    refused_by: tuple[str, ...],
 ) -> PairRow:
     """Compare two prompts that have been read."""
     return PairRow(
@@ -149,7 +149,7 @@ def pair_row(
         asked=asked,
         similarity=similarity,
         margin=margin,
-        refused_by=refusals(cached, asked, allow=allow),
+        refused_by=refused_by,
         cosine=cosine(*embedded),
         least_match=math.nan
         if vectors is None

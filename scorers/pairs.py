@@ -28,7 +28,7 @@ from .fast_booster import FastBooster
 from .pair_bounds import Certified
 from .pair_evidence import Evidence
 from .pair_features import FEATURE_VERSION, Rarity
-from .pair_guards import SETTABLE
+from .pair_guards import SETTABLE, refusals
 from .pair_model import COLUMNS, PairModel, pair_row
 from .pair_text import MAX_CHARACTERS, PromptText, read_prompt
 from .static_vectors import StaticVectors
@@ -67,12 +67,12 @@ class PairVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """What is said of a pair.
 
     Attributes:
-        p_same: Calibrated P(same answer), in [0, 1].
+        p_same: Calibrated P(same answer), in [0, 1]; None where a guard refuses: it is not scored.
         refused_by: Names of the guards that refuse the pair, in the order of `pair_guards.GUARDS`;
             `too_long` where a text is longer than is compared.
     """
 
-    p_same: float
+    p_same: float | None
     refused_by: tuple[str, ...] = ()
 
 
@@ -126,8 +126,11 @@ class SameAnswer:
             margin: How much likelier than the next candidate, or NaN.
         """
         if max(len(cached), len(asked)) > MAX_CHARACTERS:
-            return PairVerdict(p_same=0.0, refused_by=("too_long",))
+            return PairVerdict(p_same=None, refused_by=("too_long",))
         (a, vector_a), (b, vector_b) = self._prompt(cached), self._prompt(asked)
+        refused_by = refusals(a, b, allow=self._allow)
+        if refused_by:
+            return PairVerdict(p_same=None, refused_by=refused_by)
         row = pair_row(
             a,
             b,
@@ -135,7 +138,7 @@ class SameAnswer:
             margin=margin,
             vectors=self._vectors,
             embedded=(vector_a, vector_b),
-            allow=self._allow,
+            refused_by=(),
         )
         values = np.array(self._model.columns(row), np.float64)
         raw = sum([fast.predict_one(values) for fast in self._fast]) / len(self._fast)
@@ -381,7 +384,8 @@ def _bytes(file: Path) -> bytes:
 
 
 def _probe(scorer: SameAnswer) -> list[float]:
-    return [scorer.judge(a, b, similarity=near, margin=math.nan).p_same for a, b, near in _PROBES]
+    verdicts = [scorer.judge(a, b, similarity=near, margin=math.nan) for a, b, near in _PROBES]
+    return [verdict.p_same for verdict in verdicts if verdict.p_same is not None]
 
 
 def _version(files: Mapping[str, str]) -> str:

@@ -19,8 +19,8 @@ class Verdict(Protocol):
     """What a judge says of a pair of prompts."""
 
     @property
-    def p_same(self) -> float:
-        """P(the cached answer answers what is asked), in [0, 1]."""
+    def p_same(self) -> float | None:
+        """P(the cached answer answers what is asked), in [0, 1]; None where it was not scored."""
 
     @property
     def refused_by(self) -> tuple[str, ...]:
@@ -74,7 +74,7 @@ class NearMiss(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         best_key: Key of the likest cached prompt, or None where nothing was alike.
         refused_by: Guards that refused it; empty if only the score was too low.
-        p_same: P(same answer) of it in [0, 1], or None where nothing was alike.
+        p_same: P(same answer) of it in [0, 1]; None where nothing was alike, or a guard refused.
     """
 
     best_key: str | None
@@ -132,8 +132,9 @@ class Near:
             verdict = self._judge.judge(
                 cached, text, similarity=similarity, margin=similarity - other
             )
-            if not verdict.refused_by and verdict.p_same >= self.threshold:
-                return NearHit(key=key, text=cached, similarity=similarity, p_same=verdict.p_same)
+            p_same = verdict.p_same
+            if not verdict.refused_by and p_same is not None and p_same >= self.threshold:
+                return NearHit(key=key, text=cached, similarity=similarity, p_same=p_same)
             if miss is _NOTHING:
-                miss = NearMiss(best_key=key, refused_by=verdict.refused_by, p_same=verdict.p_same)
+                miss = NearMiss(best_key=key, refused_by=verdict.refused_by, p_same=p_same)
         return miss

@@ -30,6 +30,8 @@ _POSTINGS = 3_000
 _LEAST_PIECES = 4
 """So many pieces are looked up in any case."""
 _SHORTLIST = 24
+_PARTS = (0.6, 0.4, 0.25, 0.12)
+"""Of the best score: what has as much is looked at, if it is enough of them."""
 _SCAN = 48
 """A scope of up to so many entries has no postings: all of it is compared."""
 _SWEEP = 24
@@ -204,14 +206,7 @@ class NearIndex:
         )
         score = np.frombuffer(self._score, np.float32)
         np.add.at(score, slots, gains)
-        reached = score[slots]
-        if len(reached) > 4 * _SHORTLIST:
-            # a slot stands here once a shared piece, so more of them are taken than wanted
-            most = min(len(reached), 16 * _SHORTLIST)
-            best = slots[np.argpartition(-reached, most - 1)[:most]]
-        else:
-            best = slots
-        best = np.unique(best)
+        best = _likeliest(slots, score[slots])
         if len(best) > _SHORTLIST:
             best = best[np.argpartition(-score[best], _SHORTLIST)[:_SHORTLIST]]
         score[slots] = 0.0
@@ -316,6 +311,27 @@ def _post(postings: dict[int, array[int]], slot: int, pieces: list[int]) -> None
             postings[piece] = array("I", (slot,))
         else:
             found.append(slot)
+
+
+def _likeliest(slots: np.ndarray, reached: np.ndarray) -> np.ndarray:
+    """Return the slots of the highest scores, each once, and at least a shortlist of them if there are so many.
+
+    Most postings are of entries that share a piece or two: those with a good part of the best score are
+    few, and found by comparisons. Sorting all of them took a third of a lookup.
+    """
+    import numpy as np
+
+    most = reached.max()
+    for part in _PARTS:
+        near = reached >= part * most
+        # a slot stands here once a shared piece
+        if np.count_nonzero(near) >= 8 * _SHORTLIST:
+            slots = slots[near]
+            break
+    ordered = np.sort(slots)  # np.unique would hash, at several times the cost
+    first = np.ones(len(ordered), bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    return ordered[first]
 
 
 def _by_rarity(entry: tuple[float, float, Any]) -> float:

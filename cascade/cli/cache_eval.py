@@ -138,7 +138,8 @@ def evaluate(pairs: LabelledPairs, judge: SameAnswer) -> dict[str, Any]:
     ):
         verdict = judge.judge(cached, asked, similarity=like, margin=apart)
         refused.update(verdict.refused_by)
-        if not verdict.refused_by and like >= FLOOR and verdict.p_same >= judge.threshold:
+        p_same = verdict.p_same
+        if p_same is not None and like >= FLOOR and p_same >= judge.threshold:
             hits += 1
             right += same
     duplicates = sum(pairs.same)

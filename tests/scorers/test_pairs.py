@@ -328,6 +328,8 @@ def test_the_shipped_scorer_accepts_what_is_only_worded_otherwise(judge: SameAns
         margin=0.5,
     )
     assert same.refused_by == other.refused_by == ()
+    assert same.p_same is not None
+    assert other.p_same is not None
     assert same.p_same >= judge.threshold > other.p_same
 
 
