@@ -133,8 +133,9 @@ class Columns:
         q = self.table.q
         assert q is not None
         column = q[self.masks[state], :, self.at[model]]
-        picked: NDArray[np.float64] = column[rows].astype(np.float64)
-        return picked
+        # `take` is twice as fast as an index array in brackets.
+        picked = column[rows] if isinstance(rows, slice) else column.take(rows)
+        return picked.astype(np.float64)
 
 
 def make_table(

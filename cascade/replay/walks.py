@@ -29,8 +29,8 @@ from .table import Columns, Table
 
 __all__ = ["Outcome", "Walks", "continuation_features", "outcome", "replay_policy"]
 
-CHUNK = 1 << 15
-"""Requests at a time: a dozen columns of that length stay in a core's own cache."""
+CHUNK = 1 << 17
+"""Requests at a time: a state that few of them are in is still long enough to be worth a call of numpy."""
 
 THREADS = 2
 """Threads over chunks: numpy lets go of the interpreter's lock."""
@@ -238,90 +238,96 @@ def _valued(policy: Routing | CascadeRouting | Induction, table: Table) -> Walks
         return ahead - price[j]
 
     one_call = isinstance(policy, Routing)
+    after = [np.array([s, *(s | 1 << j for j in range(m))], np.uint8) for s in range(1 << m)]
 
     def fill(
         part: slice, state: NDArray[np.int32], kept: NDArray[np.int8], order: NDArray[np.int64]
     ) -> None:
+        reached = np.zeros(len(state), np.uint8)  # `state`, a quarter as long to look through
+        everyone = np.arange(len(state))
         for s in range(1 << m):
-            if s == 0:
-                rows: Rows = part
-                inside: Rows = slice(None)
-            else:
-                inside = np.flatnonzero(state == s)
-                if not len(inside):
-                    continue
-                rows = inside + part.start
+            inside = np.flatnonzero(reached == s) if s else everyone
+            if not len(inside):
+                continue
             if one_call and s:
                 kept[inside] = s.bit_length() - 1
                 continue
+            rows: Rows = inside + part.start if s else part
             p = [columns.p(s, j, rows) for j in range(m)]
-            best, arg = _best(p, s)
-            most = np.full(len(p[0]), -np.inf) if best is None else best
-            choice = np.full(len(p[0]), -1, dtype=np.int8)
+            best = _greatest(p, s)
+            most = np.full(len(inside), -np.inf) if best is None else best
+            following = np.zeros(len(inside), np.uint8)  # the model to call, plus one
             for j in range(m):
                 if s >> j & 1:
                     continue
                 go = worth(s, p, best, j)
                 if go is not None:
-                    more = go > most
-                    choice[more] = j
+                    more = (go > most).view(np.uint8)
+                    np.maximum(following, more * np.uint8(j + 1), out=following)
                     most = np.maximum(most, go)
-            if arg is not None:
-                kept[inside] = _later_of_equals(p, s, best, arg, order[inside])
-            moved = choice >= 0
-            if moved.all():
-                state[inside] = s | (1 << choice.astype(np.int32))
-                order[inside] = order[inside] * 16 + choice + 1
-            else:
-                going = np.flatnonzero(moved) if s == 0 else inside[moved]  # type: ignore[index]
-                state[going] = s | (1 << choice[moved].astype(np.int32))
-                order[going] = order[going] * 16 + choice[moved] + 1
+            if best is not None:
+                stays = np.flatnonzero(following == 0)
+                kept[inside[stays]] = _surest(p, s, best, order, inside, stays)
+            moved = np.flatnonzero(following)
+            going, called = inside[moved], following[moved]
+            reached[going] = after[s].take(called)
+            order[going] = order[going] * 16 + called
+        state[:] = reached
 
     return _in_chunks(table, policy.models, fill)
 
 
-def _best(
-    p: Sequence[NDArray[np.float64]], seen: int
-) -> tuple[NDArray[np.float64] | None, NDArray[np.int8] | None]:
-    """Return the greatest P(right) among the models in `seen` and the first model that has it."""
+def _greatest(p: Sequence[NDArray[np.float64]], seen: int) -> NDArray[np.float64] | None:
+    """Return the greatest P(right) among the models in `seen`; None for none."""
     best: NDArray[np.float64] | None = None
-    arg: NDArray[np.int8] | None = None
     for j, column in enumerate(p):
-        if not seen >> j & 1:
-            continue
-        if best is None or arg is None:
-            best, arg = column, np.full(len(column), j, dtype=np.int8)
-        else:
-            arg = np.where(column > best, np.int8(j), arg)
-            best = np.maximum(best, column)
-    return best, arg
+        if seen >> j & 1:
+            best = column if best is None else np.maximum(best, column)
+    return best
 
 
-def _later_of_equals(
+def _surest(
     p: Sequence[NDArray[np.float64]],
     seen: int,
-    best: NDArray[np.float64] | None,
-    arg: NDArray[np.int8],
+    best: NDArray[np.float64],
     order: NDArray[np.int64],
+    inside: NDArray[np.intp],
+    some: NDArray[np.intp],
 ) -> NDArray[np.int8]:
-    """Where several answers are equally sure, keep the one that came last, as the walk does."""
-    inside = [j for j in range(len(p)) if seen >> j & 1]
-    if len(inside) < 2 or best is None:
-        return arg
-    equals = sum((p[j] == best).astype(np.int8) for j in inside)
-    tied = np.flatnonzero(np.asarray(equals) > 1)
-    if not len(tied):
-        return arg
-    arg, rest, sought = arg.copy(), order[tied], best[tied]
-    pending = np.ones(len(tied), dtype=np.bool_)
-    values = np.stack([column[tied] if len(column) else sought - 1 for column in p])
-    for _ in inside:  # from the newest call backwards
+    """Return whose answer is kept: the surest one's, and of several equally sure the last, as the walk does.
+
+    Args:
+        p: P(right) by model; those not in `seen` are not looked at. Shape (k,) each.
+        seen: Bit mask of the models that have answered, of one at least.
+        best: The greatest of them. Shape (k,).
+        order: As in `Walks`, of the whole chunk.
+        inside: Which rows of the chunk the k are.
+        some: Which of the k are asked about.
+    """
+    models = [j for j in range(len(p)) if seen >> j & 1]
+    if len(models) == 1:
+        return np.full(len(some), models[0], np.int8)
+    top = best.take(some)
+    found, count = np.zeros((2, len(some)), np.int8)
+    for j in models:
+        equal = (p[j].take(some) == top).view(np.int8)
+        found += equal * np.int8(j)
+        count += equal
+    unclear = np.flatnonzero(count != 1)
+    if not len(unclear):
+        return found
+    found[unclear] = models[0]
+    rows, sought = some[unclear], top[unclear]
+    rest = order[inside[rows]]
+    pending = np.ones(len(rows), np.bool_)
+    values = np.stack([p[j][rows] if j in models else sought - 1 for j in range(len(p))])
+    for _ in models:  # from the newest call backwards
         model = rest % 16 - 1
-        found = pending & (values[model, np.arange(len(tied))] == sought)
-        arg[tied[found]] = model[found]
-        pending &= ~found
+        equal = pending & (values[model, np.arange(len(rows))] == sought)
+        found[unclear[equal]] = model[equal]
+        pending &= ~equal
         rest = rest // 16
-    return arg
+    return found
 
 
 def _chain_kernel(policy: Chain, table: Table) -> Kernel:
@@ -339,13 +345,13 @@ def _chain_kernel(policy: Chain, table: Table) -> Kernel:
             digits = digits * 16 + i + 1
             rows = going + part.start
             p = [columns.p(seen, j, rows) if seen >> j & 1 else np.zeros(0) for j in range(m)]
-            best, arg = _best(p, seen)
+            best = _greatest(p, seen)
             assert best is not None
-            assert arg is not None
             state[going], order[going] = seen, digits
-            kept[going] = _later_of_equals(p, seen, best, arg, order[going])
-            if i < m - 1:
-                going = going[~(best >= policy.accept[i])]
+            accepted = best >= policy.accept[i] if i < m - 1 else np.ones(len(going), np.bool_)
+            stays = np.flatnonzero(accepted)
+            kept[going[stays]] = _surest(p, seen, best, order, going, stays)
+            going = going[~accepted]
 
     return fill
 
@@ -365,9 +371,9 @@ def _agreement(policy: Agreement, table: Table) -> Walks:
         for s in (3, 7):
             rows = np.flatnonzero(state == s)
             p = [columns.p(s, j, rows) if s >> j & 1 else np.zeros(0) for j in range(3)]
-            best, arg = _best(p, s)
-            assert arg is not None
-            kept[rows] = _later_of_equals(p, s, best, arg, order[rows])
+            best = _greatest(p, s)
+            assert best is not None
+            kept[rows] = _surest(p, s, best, order, rows, np.arange(len(rows)))
     return _in_table_numbers(columns, state, kept, order)
 
 
@@ -389,12 +395,15 @@ def _thresholds(policy: Thresholds, table: Table) -> Walks:
             digits = digits * 16 + i + 1
             rows = going + part.start
             p = [columns.p(seen, j, rows) if seen >> j & 1 else np.zeros(0) for j in range(m)]
-            best, arg = _best(p, seen)
-            assert arg is not None
+            best = _greatest(p, seen)
+            assert best is not None
             state[going], order[going] = seen, digits
-            kept[going] = _later_of_equals(p, seen, best, arg, order[going])
             threshold = policy.accept.get(models[i])
+            accepted = np.full(len(going), i == m - 1)
             if i < m - 1 and threshold is not None:
-                going = going[~(p[i] >= threshold)]
+                accepted = p[i] >= threshold
+            stays = np.flatnonzero(accepted)
+            kept[going[stays]] = _surest(p, seen, best, order, going, stays)
+            going = going[~accepted]
 
     return _in_chunks(table, models, fill)
