@@ -313,12 +313,10 @@ class Driver:
         usage = None if draft is None else draft.usage()
         if draft is None or usage is None:
             return Failed(error=error, latency_s=latency_s, cost_usd=cost, final=final)
-        if cost is None:  # what came has been paid for
-            cost = cost_usd(usage, self._ladder.rungs[draft.rung].price)
-        return Failed(
+        return Failed(  # what came has been paid for, whatever the error says
             error=error,
             latency_s=latency_s,
-            cost_usd=cost,
+            cost_usd=cost_usd(usage, self._ladder.rungs[draft.rung].price),
             final=final,
             streamed=draft.streamed(usage),
         )

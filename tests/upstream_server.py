@@ -24,6 +24,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tests.upstream_streams import StreamBehaviours
+
 __all__ = ["UpstreamServer", "completion", "running_server"]
 
 _REFUSES_TOP_LOGPROBS_ABOVE = 5
@@ -161,7 +163,7 @@ def json_answers() -> dict[str, tuple[int, dict[str, str], Any]]:
     }
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(StreamBehaviours, BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Server
 
@@ -406,9 +408,11 @@ def running_server(certificate: Path | None = None) -> Iterator[UpstreamServer]:
     process = subprocess.Popen(
         [
             sys.executable,
-            str(Path(__file__).resolve()),
+            "-m",
+            "tests.upstream_server",
             *([str(certificate)] if certificate else []),
         ],
+        cwd=Path(__file__).parent.parent,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

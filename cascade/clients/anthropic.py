@@ -11,10 +11,13 @@ from ..clock import SystemClock
 from ..ports import Clock
 from ..types import Answer, ModelCall
 from ..wire.anthropic import decode_response, encode_request
+from ..wire.anthropic_stream import MessageReader
 from ..wire.rate_limits import ANTHROPIC_LIMITS, pause_s
 from ..wire.status import error_from_status
 from .endpoint import auth_value, endpoint_url, json_headers, time_for
+from .event_stream import exchange
 from .http import Limits, Transport, default_transport
+from .http_stream import as_streaming
 
 __all__ = ["AnthropicClient"]
 
@@ -63,6 +66,7 @@ class AnthropicClient:
         auth["anthropic-version"] = _API_VERSION
         self._headers = json_headers(name, auth, headers)
         self._transport = default_transport(limits) if transport is None else transport
+        self._streaming = as_streaming(self._transport)
         self._owns_transport = transport is None
         self._timeout_s = timeout_s
         self._keep_raw = keep_raw
@@ -78,18 +82,33 @@ class AnthropicClient:
 
     async def complete(self, call: ModelCall) -> Answer:
         """Return the model's answer; see `ports.Client`."""
-        status, headers, body = await self._transport.post(
-            self._url,
-            self._headers,
-            encode_request(call),
-            timeout_s=time_for(call, self._timeout_s, self._clock, self.name),
-            provider=self.name,
-            model=call.model,
-        )
-        if 200 <= status < 300:
-            answer = decode_response(
-                body, provider=self.name, model=call.model, keep_raw=self._keep_raw
+        answer: Answer | None = None
+        if self._streaming is not None and call.listener is not None:
+            status, headers, body, answer = await exchange(
+                self._streaming,
+                self._url,
+                self._headers,
+                encode_request(call, stream=True),
+                time_for(call, self._timeout_s, self._clock, self.name),
+                MessageReader(self.name, call.model),
+                call,
+                call.listener,
+                self.name,
             )
+        else:
+            status, headers, body = await self._transport.post(
+                self._url,
+                self._headers,
+                encode_request(call),
+                timeout_s=time_for(call, self._timeout_s, self._clock, self.name),
+                provider=self.name,
+                model=call.model,
+            )
+        if 200 <= status < 300:
+            if answer is None:
+                answer = decode_response(
+                    body, provider=self.name, model=call.model, keep_raw=self._keep_raw
+                )
             wait_s = pause_s(headers, self._now, ANTHROPIC_LIMITS)
             return answer if wait_s is None else replace(answer, pause_s=wait_s)
         raise error_from_status(

@@ -15,15 +15,17 @@ connections itself: through it, the second may be another one that is gone.)
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import anyio
 
-from ..errors import ConfigError
+from ..errors import ConfigError, ProviderError
 from .connection import Connections, HttpResponse
 from .faults import SILENT, BrokenAnswer, Late, TooLarge, Unsent, translated
+from .http_stream import HttpStream
 from .route import Route, proxy_for, route_to, tls_context
 
 if TYPE_CHECKING:
@@ -157,13 +159,33 @@ class DefaultTransport:
         model: str,
     ) -> HttpResponse:
         """See `Transport.post`."""
-        chosen = self._chosen
-        if chosen is None:
-            kind = HttpxTransport if _on_trio() else AsyncioTransport
-            chosen = self._chosen = kind(limits=self._limits)
+        chosen = self._chosen or self._choose()
         return await chosen.post(
             url, headers, body, timeout_s=timeout_s, provider=provider, model=model
         )
+
+    @asynccontextmanager
+    async def open(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        timeout_s: float,
+        provider: str,
+        model: str,
+    ) -> AsyncIterator[HttpStream]:
+        """See `http_stream.StreamingTransport.open`."""
+        chosen = self._chosen or self._choose()
+        async with chosen.open(
+            url, headers, body, timeout_s=timeout_s, provider=provider, model=model
+        ) as stream:
+            yield stream
+
+    def _choose(self) -> AsyncioTransport | HttpxTransport:
+        kind = HttpxTransport if _on_trio() else AsyncioTransport
+        chosen = self._chosen = kind(limits=self._limits)
+        return chosen
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -196,15 +218,9 @@ class AsyncioTransport:
         model: str,
     ) -> HttpResponse:
         """See `Transport.post`."""
-        key = (url, tuple(headers.items()))
-        try:
-            route = self._routes[key]
-        except KeyError:
-            route = self._add_route(url, headers)
+        route = self._route(url, headers)
         if route is None:
-            if self._by_proxy is None:
-                self._by_proxy = HttpxTransport(limits=self._limits)
-            return await self._by_proxy.post(
+            return await self._proxied().post(
                 url, headers, body, timeout_s=timeout_s, provider=provider, model=model
             )
         try:
@@ -212,6 +228,42 @@ class AsyncioTransport:
             return await connections.exchange(route.origin, route.head, body, timeout_s)
         except (OSError, BrokenAnswer, TooLarge, Unsent) as exc:
             raise translated(exc, url=url, provider=provider, model=model) from exc
+
+    @asynccontextmanager
+    async def open(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        timeout_s: float,
+        provider: str,
+        model: str,
+    ) -> AsyncIterator[HttpStream]:
+        """See `http_stream.StreamingTransport.open`."""
+        route = self._route(url, headers)
+        async with AsyncExitStack() as stack:
+            if route is None:
+                proxied = self._proxied().open(
+                    url, headers, body, timeout_s=timeout_s, provider=provider, model=model
+                )
+                yield await stack.enter_async_context(proxied)
+                return
+            try:
+                connections = self._connections or self._open()
+                connection = await stack.enter_async_context(
+                    connections.open(route.origin, route.head, body, timeout_s)
+                )
+            except (OSError, BrokenAnswer, TooLarge, Unsent) as exc:
+                raise translated(exc, url=url, provider=provider, model=model) from exc
+
+            async def receive() -> bytes:
+                try:
+                    return await connection.receive()
+                except (OSError, BrokenAnswer, TooLarge) as exc:
+                    raise translated(exc, url=url, provider=provider, model=model) from exc
+
+            yield HttpStream(connection.status, connection.headers, receive)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -221,6 +273,18 @@ class AsyncioTransport:
             await connections.aclose()
         if by_proxy is not None:
             await by_proxy.aclose()
+
+    def _route(self, url: str, headers: Mapping[str, str]) -> Route | None:
+        """Return how to get there, or None when a proxy stands between."""
+        try:
+            return self._routes[url, tuple(headers.items())]
+        except KeyError:
+            return self._add_route(url, headers)
+
+    def _proxied(self) -> HttpxTransport:
+        if self._by_proxy is None:
+            self._by_proxy = HttpxTransport(limits=self._limits)
+        return self._by_proxy
 
     def _add_route(self, url: str, headers: Mapping[str, str]) -> Route | None:
         route = route_to(url, headers) if proxy_for(url) is None else None
@@ -248,9 +312,29 @@ class AsyncioTransport:
 class _Attempt:
     """One try at sending a request by httpx: what is known of its connection."""
 
-    fresh: bool
+    fresh: bool = True  # until the connection is known to be a reused one
     leaving: bool = False
     answered: bool = False
+    resent: bool = False
+
+
+async def _abandon(pieces: AsyncIterator[bytes]) -> None:
+    """End a body that is not read to its end.
+
+    httpx reads it through generators inside of generators, and closing the outermost leaves the others
+    to the garbage collector, which trio warns of. Cancelled, they all end.
+    """
+    with anyio.CancelScope(shield=True) as scope, suppress(*_httpx_errors()):
+        scope.cancel()
+        async for _ in pieces:
+            pass
+
+
+def _httpx_errors() -> tuple[type[Exception], ...]:
+    """Return what goes wrong below HTTP when httpx stands between."""
+    import httpx
+
+    return (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, TooLarge)
 
 
 class HttpxTransport:
@@ -274,28 +358,62 @@ class HttpxTransport:
         model: str,
     ) -> HttpResponse:
         """See `Transport.post`."""
-        import httpx
-
-        client = self._client or self._open_client()
-        attempt = _Attempt(fresh=True)  # until the connection is known to be a reused one
-        resent = False
+        attempt = _Attempt()
         try:
             with anyio.fail_after(timeout_s):
+                response = await self._respond(url, headers, body, timeout_s, attempt)
                 try:
-                    return await self._exchange(client, url, headers, body, timeout_s, attempt)
-                except (httpx.NetworkError, httpx.RemoteProtocolError) as exc:
-                    malformed = isinstance(exc, httpx.RemoteProtocolError) and SILENT not in str(
-                        exc
-                    )
-                    if attempt.fresh or attempt.answered or malformed:
-                        raise
-                resent = True
-                return await self._exchange(client, url, headers, body, timeout_s, attempt)
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, TooLarge) as exc:
-            cause = self._told_apart(exc, attempt, timeout_s)
-            error = translated(cause, url=url, provider=provider, model=model)
-            error.sent = error.sent or resent
-            raise error from exc
+                    received = bytearray()
+                    async for piece in response.aiter_bytes():
+                        received += piece
+                        if len(received) > self._limits.max_response_bytes:
+                            raise TooLarge(self._limits.max_response_bytes)
+                finally:
+                    await response.aclose()
+                return HttpResponse(response.status_code, response.headers, bytes(received))
+        except _httpx_errors() as exc:
+            raise self._error(exc, attempt, timeout_s, url, provider, model) from exc
+
+    @asynccontextmanager
+    async def open(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        timeout_s: float,
+        provider: str,
+        model: str,
+    ) -> AsyncIterator[HttpStream]:
+        """See `http_stream.StreamingTransport.open`."""
+        attempt, errors = _Attempt(), _httpx_errors()
+        until = anyio.current_time() + timeout_s
+        try:
+            with anyio.fail_after(timeout_s):
+                response = await self._respond(url, headers, body, timeout_s, attempt)
+        except errors as exc:
+            raise self._error(exc, attempt, timeout_s, url, provider, model) from exc
+        pieces = response.aiter_bytes()
+        left = self._limits.max_response_bytes
+
+        async def receive() -> bytes:
+            nonlocal left
+            try:
+                with anyio.fail_after(until - anyio.current_time()):
+                    piece = await anext(pieces, b"")
+                left -= len(piece)
+                if left < 0:
+                    raise TooLarge(self._limits.max_response_bytes)
+                return piece
+            except errors as exc:
+                raise self._error(exc, attempt, timeout_s, url, provider, model) from exc
+
+        try:
+            yield HttpStream(response.status_code, response.headers, receive)
+        finally:
+            await _abandon(pieces)
+            with anyio.CancelScope(shield=True):
+                await response.aclose()
 
     async def aclose(self) -> None:
         """Close every connection, unless the client was given: then it is its owner's to close."""
@@ -303,7 +421,28 @@ class HttpxTransport:
             client, self._client = self._client, None
             await client.aclose()
 
-    async def _exchange(
+    async def _respond(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        timeout_s: float,
+        attempt: _Attempt,
+    ) -> httpx.Response:
+        """Return the answer once its head has come; by another connection if a kept one was closed."""
+        import httpx
+
+        client = self._client or self._open_client()
+        try:
+            return await self._send(client, url, headers, body, timeout_s, attempt)
+        except (httpx.NetworkError, httpx.RemoteProtocolError) as exc:
+            malformed = isinstance(exc, httpx.RemoteProtocolError) and SILENT not in str(exc)
+            if attempt.fresh or attempt.answered or malformed:
+                raise
+        attempt.resent = True
+        return await self._send(client, url, headers, body, timeout_s, attempt)
+
+    async def _send(
         self,
         client: httpx.AsyncClient,
         url: str,
@@ -311,7 +450,7 @@ class HttpxTransport:
         body: bytes,
         timeout_s: float,
         attempt: _Attempt,
-    ) -> HttpResponse:
+    ) -> httpx.Response:
         import httpx
 
         connecting = False
@@ -340,16 +479,22 @@ class HttpxTransport:
             ),
             extensions={"trace": trace},
         )
-        response = await client.send(request, stream=True, follow_redirects=False)
-        try:
-            received = bytearray()
-            async for piece in response.aiter_bytes():
-                received += piece
-                if len(received) > self._limits.max_response_bytes:
-                    raise TooLarge(self._limits.max_response_bytes)
-        finally:
-            await response.aclose()
-        return HttpResponse(response.status_code, response.headers, bytes(received))
+        return await client.send(request, stream=True, follow_redirects=False)
+
+    def _error(
+        self,
+        exc: Exception,
+        attempt: _Attempt,
+        timeout_s: float,
+        url: str,
+        provider: str,
+        model: str,
+    ) -> ProviderError:
+        """Return what went wrong, in our words."""
+        cause = self._told_apart(exc, attempt, timeout_s)
+        error = translated(cause, url=url, provider=provider, model=model)
+        error.sent = error.sent or attempt.resent
+        return error
 
     def _told_apart(self, exc: Exception, attempt: _Attempt, timeout_s: float) -> Exception:
         """Return `exc`, or for a timeout which of those that are set it was."""

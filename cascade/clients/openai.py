@@ -8,13 +8,21 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from ..clock import SystemClock
-from ..ports import Clock
+from ..ports import Clock, Listener
 from ..types import Answer, ModelCall
-from ..wire.openai import allowed_top_logprobs, decode_response, encode_request
+from ..wire.openai import (
+    allowed_top_logprobs,
+    decode_response,
+    encode_request,
+    refuses_stream_options,
+)
+from ..wire.openai_stream import ChunkReader
 from ..wire.rate_limits import OPENAI_LIMITS, pause_s
 from ..wire.status import error_from_status
 from .endpoint import auth_value, endpoint_url, json_headers, time_for
+from .event_stream import Exchanged, exchange
 from .http import Limits, Transport, default_transport
+from .http_stream import StreamingTransport, as_streaming
 
 __all__ = ["OpenAIClient"]
 
@@ -70,12 +78,14 @@ class OpenAIClient:
         auth = {} if api_key is None else {"authorization": auth_value(name, f"Bearer {api_key}")}
         self._headers = json_headers(name, auth, headers)
         self._transport = default_transport(limits) if transport is None else transport
+        self._streaming = as_streaming(self._transport)
         self._owns_transport = transport is None
         self._timeout_s = timeout_s
         self._keep_raw = keep_raw
         self._clock = SystemClock() if clock is None else clock
         self._unlearnt = _MOST_TOP_LOGPROBS if logprobs else _NO_LOGPROBS
         self._most_top_logprobs: dict[str, int] = {}
+        self._no_stream_options: set[str] = set()
 
     def __repr__(self) -> str:
         return f"OpenAIClient(name={self.name!r}, url={self._url.partition('?')[0]!r})"
@@ -90,25 +100,36 @@ class OpenAIClient:
         model = call.model
         known = self._most_top_logprobs.get(model, self._unlearnt)
         most = known
+        streaming = self._streaming if call.listener is not None else None
         while True:
             asked = min(call.top_logprobs, most)
-            body = encode_request(call, logprobs=asked >= 0, top_logprobs=asked)
-            status, headers, answer = await self._transport.post(
-                self._url,
-                self._headers,
-                body,
-                timeout_s=time_for(call, self._timeout_s, self._clock, self.name),
-                provider=self.name,
-                model=model,
-            )
+            read = None
+            if streaming is not None and call.listener is not None:
+                status, headers, answer, read = await self._stream(
+                    streaming, call, call.listener, asked
+                )
+            else:
+                status, headers, answer = await self._transport.post(
+                    self._url,
+                    self._headers,
+                    encode_request(call, logprobs=asked >= 0, top_logprobs=asked),
+                    timeout_s=time_for(call, self._timeout_s, self._clock, self.name),
+                    provider=self.name,
+                    model=model,
+                )
             if 200 <= status < 300:
                 if most != known:  # remembered only now: an error may speak of log-probabilities
                     self._most_top_logprobs[model] = most  # and still be about something else
-                # Who asked for log-probabilities by name wants them as they are written.
-                keep_raw = self._keep_raw or bool(call.request.extra.get("logprobs"))
-                read = decode_response(answer, provider=self.name, model=model, keep_raw=keep_raw)
+                if read is None:
+                    # Who asked for log-probabilities by name wants them as they are written.
+                    keep = self._keep_raw or bool(call.request.extra.get("logprobs"))
+                    read = decode_response(answer, provider=self.name, model=model, keep_raw=keep)
                 wait_s = pause_s(headers, self._now, OPENAI_LIMITS)
                 return read if wait_s is None else replace(read, pause_s=wait_s)
+            unlearnt = streaming is not None and model not in self._no_stream_options
+            if unlearnt and refuses_stream_options(status, answer):
+                self._no_stream_options.add(model)
+                continue
             lower = None
             if call.logprobs and asked >= 0:
                 lower = allowed_top_logprobs(status, answer, asked)
@@ -122,6 +143,31 @@ class OpenAIClient:
                     now=self._now(),
                 )
             most = lower
+
+    async def _stream(
+        self, transport: StreamingTransport, call: ModelCall, listener: Listener, asked: int
+    ) -> Exchanged:
+        """Ask for chunks."""
+        model = call.model
+        body = encode_request(
+            call,
+            logprobs=asked >= 0,
+            top_logprobs=asked,
+            stream=True,
+            stream_usage=model not in self._no_stream_options,
+        )
+        keep = bool(call.request.extra.get("logprobs"))
+        return await exchange(
+            transport,
+            self._url,
+            self._headers,
+            body,
+            time_for(call, self._timeout_s, self._clock, self.name),
+            ChunkReader(self.name, model, keep_logprobs=keep),
+            call,
+            listener,
+            self.name,
+        )
 
     def _now(self) -> datetime:
         return datetime.fromisoformat(self._clock.now_iso())

@@ -17,9 +17,9 @@ from ..types import Answer, Message, ModelCall, Usage
 from .openai import encode_json
 from .status import body_text
 
-__all__ = ["decode_response", "encode_request"]
+__all__ = ["FINISH_REASONS", "MessageUsage", "decode_response", "encode_request", "flat_usage"]
 
-_FINISH_REASONS = {
+FINISH_REASONS = {
     "end_turn": "stop",
     "stop_sequence": "stop",
     "max_tokens": "length",
@@ -44,7 +44,9 @@ class _Block(msgspec.Struct, gc=False):
     input: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-class _Usage(msgspec.Struct, gc=False):
+class MessageUsage(msgspec.Struct, gc=False):
+    """Token counts as Anthropic writes them."""
+
     input_tokens: _Count | None = None
     output_tokens: _Count | None = None
     cache_read_input_tokens: _Count | None = None
@@ -59,7 +61,7 @@ class _Reply(msgspec.Struct, gc=False):
 
 
 _reply_decoder = msgspec.json.Decoder(_Reply)
-_usage_decoder = msgspec.json.Decoder(_Usage | None)
+_usage_decoder = msgspec.json.Decoder(MessageUsage | None)
 
 
 _OPENAI_ONLY = frozenset(
@@ -73,8 +75,8 @@ _OPENAI_ONLY = frozenset(
 """Fields of OpenAI's API that Anthropic's refuses: a ladder of both is asked in either's words."""
 
 
-def encode_request(call: ModelCall) -> bytes:
-    """Return the body of a Messages request.
+def encode_request(call: ModelCall, *, stream: bool = False) -> bytes:
+    """Return the body of a Messages request; `stream`: the answer is to come in events.
 
     System and developer messages become `system`; OpenAI tools, tool choice, tool calls, tool
     results and `image_url` parts are converted. `seed`, `response_format` and what else
@@ -127,7 +129,9 @@ def encode_request(call: ModelCall) -> bytes:
     if request.tools is not None:
         body["tools"] = [_tool(tool, f"tools[{i}]") for i, tool in enumerate(request.tools)]
     _convert_tool_choice(body)
-    if body.get("stream"):
+    if stream:
+        body["stream"] = True
+    elif body.get("stream"):
         raise RequestError("stream: True cannot be asked for here; an ask returns a whole answer")
     return encode_json(body)
 
@@ -148,8 +152,8 @@ def decode_response(body: bytes, *, provider: str, model: str, keep_raw: bool = 
         return Answer(
             text="".join(texts) if texts else None,
             model=reply.model or model,
-            finish_reason=_FINISH_REASONS.get(reply.stop_reason or "", reply.stop_reason),
-            usage=_flat_usage(reply.usage),
+            finish_reason=FINISH_REASONS.get(reply.stop_reason or "", reply.stop_reason),
+            usage=_read_usage(reply.usage),
             tool_calls=tuple(_tool_call(b) for b in reply.content if b.type == "tool_use"),
             raw=body if keep_raw else None,
         )
@@ -283,13 +287,16 @@ def _tool_call(block: _Block) -> dict[str, Any]:
     return {"id": block.id, "type": "function", "function": function}
 
 
-def _flat_usage(raw: msgspec.Raw) -> Usage:
+def _read_usage(raw: msgspec.Raw) -> Usage:
     try:
         usage = _usage_decoder.decode(raw)
     except msgspec.DecodeError:
         return Usage()  # counts of the wrong kind are absent; the answer stands
-    if usage is None:
-        return Usage()
+    return Usage() if usage is None else flat_usage(usage)
+
+
+def flat_usage(usage: MessageUsage) -> Usage:
+    """Return the counts in our words: prompt tokens are those from and to the cache as well."""
     read, written = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
     fresh = usage.input_tokens
     return Usage(

@@ -7,30 +7,36 @@ body that does not fit the structs is read once more, field by field: what is od
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from ..errors import BadResponse, ProviderError, RequestError
 from ..types import Answer, Message, ModelCall, Usage
+from .loose import or_none, read_json, valid_text
+from .openai_usage import WireUsage, flat_usage
 from .status import body_text, error_from_status, error_words
 from .token_logprobs import ChoiceLogprobs, flat_logprobs
 
-__all__ = ["allowed_top_logprobs", "decode_response", "encode_json", "encode_request"]
+__all__ = [
+    "allowed_top_logprobs",
+    "decode_response",
+    "encode_json",
+    "encode_request",
+    "error_in_disguise",
+    "json_words",
+    "refuses_stream_options",
+]
 
 
 _LOGPROB_STATUSES = frozenset({400, 403, 422, 501})
 """Statuses with which servers refuse log-probabilities."""
 
 _WHOLE_NUMBER = re.compile(r"(?<![\w.-])\d{1,3}(?![\w-]|\.\d)")
-
-_T = TypeVar("_T")
-_Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class _Part(msgspec.Struct, gc=False):
@@ -50,27 +56,10 @@ class _Choice(msgspec.Struct, gc=False):
     logprobs: ChoiceLogprobs | None = None
 
 
-class _PromptDetails(msgspec.Struct, gc=False):
-    cached_tokens: _Count | None = None
-
-
-class _CompletionDetails(msgspec.Struct, gc=False):
-    reasoning_tokens: _Count | None = None
-
-
-class _Usage(msgspec.Struct, gc=False):
-    prompt_tokens: _Count | None = None
-    completion_tokens: _Count | None = None
-    total_tokens: _Count | None = None
-    prompt_tokens_details: _PromptDetails | None = None
-    completion_tokens_details: _CompletionDetails | None = None
-    prompt_cache_hit_tokens: _Count | None = None  # DeepSeek's word for cached tokens
-
-
 class _Completion(msgspec.Struct, gc=False):
     choices: list[_Choice]
     model: str = ""
-    usage: _Usage | None = None
+    usage: WireUsage | None = None
 
 
 class _LooseMessage(msgspec.Struct):
@@ -94,7 +83,14 @@ class _LooseCompletion(msgspec.Struct):
 _completion_decoder = msgspec.json.Decoder(_Completion)
 
 
-def encode_request(call: ModelCall, *, logprobs: bool, top_logprobs: int | None = None) -> bytes:
+def encode_request(
+    call: ModelCall,
+    *,
+    logprobs: bool,
+    top_logprobs: int | None = None,
+    stream: bool = False,
+    stream_usage: bool = True,
+) -> bytes:
     """Return the body of a chat-completions request.
 
     The request's own fields win over the rung's extra fields. No output limit is sent unless the
@@ -105,6 +101,8 @@ def encode_request(call: ModelCall, *, logprobs: bool, top_logprobs: int | None 
         call: What to ask.
         logprobs: False leaves log-probabilities out although the call wants them.
         top_logprobs: Alternatives to ask for instead of the call's own number, >= 0.
+        stream: Whether the answer is to come in chunks.
+        stream_usage: Whether the last of them is to tell the tokens used.
 
     Raises:
         RequestError: Something cannot be sent as JSON; names the place, never the text.
@@ -132,9 +130,25 @@ def encode_request(call: ModelCall, *, logprobs: bool, top_logprobs: int | None 
         wanted = call.top_logprobs if top_logprobs is None else top_logprobs
         if wanted > 0:
             body.setdefault("top_logprobs", wanted)
-    if body.get("stream"):
+    if stream:
+        _ask_for_chunks(body, usage=stream_usage)
+    elif body.get("stream"):
         raise RequestError("stream: True cannot be asked for here; an ask returns a whole answer")
+    else:
+        body.pop("stream_options", None)
     return encode_json(body)
+
+
+def _ask_for_chunks(body: dict[str, Any], *, usage: bool) -> None:
+    if body.get("n") not in (None, 1):
+        raise RequestError(f"n: {body['n']!r:.40} given; allowed: 1: a stream tells one answer")
+    body["stream"] = True
+    given = body.pop("stream_options", None)
+    options = dict(given) if isinstance(given, Mapping) else {}
+    if usage:
+        options["include_usage"] = True
+    if options:
+        body["stream_options"] = options
 
 
 def encode_json(body: dict[str, Any]) -> bytes:
@@ -180,7 +194,7 @@ def decode_response(body: bytes, *, provider: str, model: str, keep_raw: bool = 
         BadResponse: No completion: not JSON, no choices, no text that can be read.
         ProviderError: The body is an error in spite of its status (OpenRouter does so).
     """
-    usage: _Usage | None
+    usage: WireUsage | None
     choice: _Choice
     try:
         completion = _completion_decoder.decode(body)
@@ -199,7 +213,7 @@ def decode_response(body: bytes, *, provider: str, model: str, keep_raw: bool = 
         text=content,
         model=named or model,
         finish_reason=choice.finish_reason,
-        usage=_flat_usage(usage) if usage is not None else Usage(),
+        usage=flat_usage(usage) if usage is not None else Usage(),
         tool_calls=message.tool_calls or (),
         refusal=message.refusal,
         logprobs=flat_logprobs(logprobs) if logprobs else None,
@@ -235,6 +249,11 @@ def allowed_top_logprobs(status: int, body: bytes, asked: int) -> int | None:
     if smaller:
         return max(smaller)
     return 0 if asked > 0 and "top_logprobs" in words else -1
+
+
+def refuses_stream_options(status: int, body: bytes) -> bool:
+    """Return whether a server refused a request because of its `stream_options`."""
+    return status in _LOGPROB_STATUSES and "stream_options" in " ".join(error_words(body))
 
 
 def _message_fields(message: Message) -> dict[str, Any]:
@@ -288,75 +307,38 @@ def _surrogate_place(value: Any, place: str) -> tuple[str, int] | None:
     return None
 
 
-def _flat_usage(usage: _Usage) -> Usage:
-    prompt, completion, total = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
-    if prompt is not None and completion is not None and total is not None:
-        completion = max(completion, total - prompt)
-    cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None
-    details = usage.completion_tokens_details
-    return Usage(
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        cached_tokens=usage.prompt_cache_hit_tokens if cached is None else cached,
-        reasoning_tokens=details.reasoning_tokens if details is not None else None,
-    )
-
-
 def _decode_loosely(
     body: bytes, cause: Exception, provider: str, model: str
-) -> tuple[str, list[_Choice], _Usage | None]:
+) -> tuple[str, list[_Choice], WireUsage | None]:
     """Read a body that the typed decoder refused: NaN, bad UTF-8, or fields of the wrong kind."""
     try:
-        # Python's servers write NaN, Infinity and lone surrogates, which are not JSON.
-        found = json.loads(body.decode("utf-8"), parse_constant=lambda _: None, parse_float=_finite)
+        found = read_json(body)
     except (ValueError, RecursionError):
         # What json.loads raises holds the whole text, so that only the first cause is chained.
-        raise _bad(f"not JSON: {_json_words(cause)}", body, provider, model) from cause
+        raise _bad(f"not JSON: {json_words(cause)}", body, provider, model) from cause
     if isinstance(found, dict) and found.get("error") and not found.get("choices"):
-        raise _error_in_disguise(found["error"], body, provider, model) from cause
+        raise error_in_disguise(found["error"], body, provider, model) from cause
     try:
-        loose = msgspec.convert(_valid_text(found), _LooseCompletion)
+        loose = msgspec.convert(valid_text(found), _LooseCompletion)
     except (msgspec.ValidationError, RecursionError) as exc:
         raise _bad(f"not a completion: {exc}", body, provider, model) from exc
     choices = [
         _Choice(
             message=_Message(
                 content=choice.message.content,
-                refusal=_or_none(choice.message.refusal, str),
-                tool_calls=_or_none(choice.message.tool_calls, list[dict[str, Any]]),
+                refusal=or_none(choice.message.refusal, str),
+                tool_calls=or_none(choice.message.tool_calls, list[dict[str, Any]]),
             ),
-            finish_reason=_or_none(choice.finish_reason, str),
-            logprobs=_or_none(choice.logprobs, ChoiceLogprobs),
+            finish_reason=or_none(choice.finish_reason, str),
+            logprobs=or_none(choice.logprobs, ChoiceLogprobs),
         )
         for choice in loose.choices[:1]
     ]
-    return _or_none(loose.model, str) or "", choices, _or_none(loose.usage, _Usage)
+    return or_none(loose.model, str) or "", choices, or_none(loose.usage, WireUsage)
 
 
-def _finite(text: str) -> float | None:
-    number = float(text)
-    return number if math.isfinite(number) else None
-
-
-def _or_none(value: Any, kind: type[_T]) -> _T | None:
-    try:
-        return msgspec.convert(value, kind)
-    except (msgspec.ValidationError, RecursionError):
-        return None
-
-
-def _valid_text(value: Any) -> Any:
-    """Return decoded JSON with U+FFFD in place of every lone surrogate."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, list):
-        return [_valid_text(item) for item in value]
-    if isinstance(value, dict):
-        return {_valid_text(key): _valid_text(item) for key, item in value.items()}
-    return value
-
-
-def _error_in_disguise(error: Any, body: bytes, provider: str, model: str) -> ProviderError:
+def error_in_disguise(error: Any, body: bytes, provider: str, model: str) -> ProviderError:
+    """Return the error that a body or an event holds where an answer was to be expected."""
     code = error.get("code") if isinstance(error, dict) else None
     if isinstance(code, int) and 400 <= code < 600:
         # There are no headers to read a waiting time from, so the moment does not matter.
@@ -365,7 +347,7 @@ def _error_in_disguise(error: Any, body: bytes, provider: str, model: str) -> Pr
     return _bad("an error instead of choices", body, provider, model)
 
 
-def _json_words(cause: Exception) -> str:
+def json_words(cause: Exception) -> str:
     """Return msgspec's own words, which name a byte or a key path and quote nothing."""
     return "nested too deep" if isinstance(cause, RecursionError) else str(cause)
 
