@@ -80,6 +80,11 @@ class AnswerStream:
         return self._result
 
     @property
+    def unread(self) -> int:
+        """Events that wait to be read."""
+        return len(self._unread)
+
+    @property
     def ended(self) -> bool:
         """Whether nothing more will come; events may still be unread."""
         return self._ended

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,14 +21,16 @@ from ..types import Result
 from .asked import Asked, decode_object, result_headers, take_model
 from .callers import identify
 from .chat import chat_body, read_chat
-from .endpoint import Endpoint, Gate, Reply, Visit, id_of
+from .chat_stream import ChatChunks
+from .endpoint import Endpoint, Gate, Visit, id_of
 from .failures import Failure, Refused, Shape, error_body
+from .message_stream import MessageEvents
 from .messages import message_body, read_message
+from .replies import Reply
 from .served import PREFIX, Found, Ladders, Served
+from .streams import Teller, pass_on
 
 __all__ = ["make_app"]
-
-STREAM_REFUSED = "streaming is not served yet"
 
 _log = logging.getLogger("cascade.server")
 
@@ -74,20 +77,31 @@ class _Site:
         self._gate = gate
         self._rungs = rungs
 
-    async def chat(self, visit: Visit) -> Reply:
+    async def chat(self, visit: Visit) -> Reply | None:
         """Answer a chat completion."""
         fields = decode_object(visit.body)
         found = self._find(take_model(fields), visit)
         asked = read_chat(fields, visit.headers, shown_by_itself=found.served.top_logprobs)
+        if asked.stream:
+            chunks = ChatChunks(
+                created=self._now(),
+                include_usage=asked.include_usage,
+                top_logprobs=asked.top_logprobs,
+            )
+            await self._stream(visit, found, asked, chunks)
+            return None
         result = await self._ask(visit, found, asked)
         body = chat_body(result, top_logprobs=asked.top_logprobs, created=self._now())
         return Reply(body=body, headers=result_headers(result))
 
-    async def messages(self, visit: Visit) -> Reply:
+    async def messages(self, visit: Visit) -> Reply | None:
         """Answer a message."""
         fields = decode_object(visit.body)
         found = self._find(take_model(fields), visit)
         asked = read_message(fields, visit.headers, native=found.served.native)
+        if asked.stream:
+            await self._stream(visit, found, asked, MessageEvents())
+            return None
         result = await self._ask(visit, found, asked)
         return Reply(body=message_body(result), headers=result_headers(result))
 
@@ -190,24 +204,34 @@ class _Site:
         return Reply(status=200 if ready else 503, body=msgspec.json.encode(told))
 
     async def _ask(self, visit: Visit, found: Found, asked: Asked) -> Result:
-        if asked.stream:
-            raise Refused(400, "stream_unsupported", STREAM_REFUSED, param="stream")
+        engine = found.served.engine
+        with self._asking(visit, found) as options:
+            result = await engine.ask(asked.prompt, **(asked.options | options))
+        _note(visit, result)
+        return result
+
+    async def _stream(self, visit: Visit, found: Found, asked: Asked, teller: Teller) -> None:
+        """Send the answer as it comes."""
+        visit.told["stream"] = True
+        engine = found.served.engine
+        with self._asking(visit, found) as options:
+            async with engine.stream(asked.prompt, **(asked.options | options)) as events:
+                visit.told["ask_id"] = events.id
+                result = await pass_on(events, visit.out, teller)
+        _note(visit, result)
+
+    @contextmanager
+    def _asking(self, visit: Visit, found: Found) -> Iterator[dict[str, Any]]:
+        """Keep the ladder open, within the caller's trace; give the options that are not the caller's."""
         served, single = found
-        options = asked.options
+        options: dict[str, Any] = {"tenant": visit.caller.tenant}
         if single is not None:
-            options = options | {"policy": single, "cache": "off"}
+            options |= {"policy": single, "cache": "off"}
         visit.told["ladder"] = served.name
         tracer = served.engine.tracer
         parent = _NO_PARENT if tracer is None else tracer.parent(visit.headers)
         with served.in_use(), parent:
-            result = await served.engine.ask(asked.prompt, tenant=visit.caller.tenant, **options)
-        visit.told |= {
-            "ask_id": result.id,
-            "model": result.model,
-            "cost_usd": result.cost_usd,
-            "cache": None if result.cache is None else result.cache.kind,
-        }
-        return result
+            yield options
 
     def _labelled(self, ladder: str | None, visit: Visit) -> Served:
         """Return the ladder that feedback is about; the only one need not be named."""
@@ -257,6 +281,16 @@ class _Site:
 
     def _now(self) -> int:
         return int(datetime.fromisoformat(self._gate.clock.now_iso()).timestamp())
+
+
+def _note(visit: Visit, result: Result) -> None:
+    """Say in the log what an ask has come to."""
+    visit.told |= {
+        "ask_id": result.id,
+        "model": result.model,
+        "cost_usd": result.cost_usd,
+        "cache": None if result.cache is None else result.cache.kind,
+    }
 
 
 def _entry(name: str, created: int) -> dict[str, Any]:

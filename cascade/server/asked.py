@@ -47,12 +47,14 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         prompt: Chat messages.
         options: Further keywords of `Cascade.ask`.
         stream: Whether the answer is wanted as a stream.
+        include_usage: Whether the stream is to end with the tokens used, in OpenAI's way.
         top_logprobs: Alternatives a token that the answer is to show; None: no log-probabilities.
     """
 
     prompt: Any
     options: dict[str, Any]
     stream: bool = False
+    include_usage: bool = False
     top_logprobs: int | None = None
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 
 from ..errors import RequestError
-from ..types import Answer, Result, Usage
+from ..types import Answer, Result, TokenLogprobs, Usage
 from .asked import Asked, refuse_keywords, result_object, take_flag
 from .options import read_options
 
-__all__ = ["MOST_TOP_LOGPROBS", "chat_body", "read_chat"]
+__all__ = ["MOST_TOP_LOGPROBS", "chat_body", "read_chat", "shown_logprobs", "usage_object"]
 
 MOST_TOP_LOGPROBS = 20
 
@@ -50,8 +50,7 @@ def read_chat(
     options = read_options(fields.pop("cascade", None), headers)
     prompt = _prompt(fields)
     stream = take_flag(fields, "stream")
-    if not stream:
-        fields.pop("stream_options", None)
+    include_usage = _include_usage(fields.pop("stream_options", None)) and stream
     n = fields.pop("n", None)
     if n is not None and (n != 1 or isinstance(n, bool)):
         raise RequestError(f"n: {n!r:.40} given; allowed: 1: a ladder gives the one best answer")
@@ -75,6 +74,7 @@ def read_chat(
         prompt=prompt,
         options=fields | options,
         stream=stream,
+        include_usage=include_usage,
         top_logprobs=_top_logprobs(alternatives) if wanted else None,
     )
 
@@ -109,10 +109,58 @@ def chat_body(result: Result, *, top_logprobs: int | None, created: int) -> byte
                     "finish_reason": answer.finish_reason,
                 }
             ],
-            "usage": _usage(answer.usage),
+            "usage": usage_object(answer.usage),
             "cascade": result_object(result),
         }
     )
+
+
+def usage_object(usage: Usage) -> dict[str, Any] | None:
+    """Return the tokens of the answer; what the provider did not count is absent."""
+    prompt, completion = usage.prompt_tokens, usage.completion_tokens
+    if prompt is None or completion is None:
+        return None
+    told: dict[str, Any] = {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+    }
+    if usage.cached_tokens is not None:
+        told["prompt_tokens_details"] = {"cached_tokens": usage.cached_tokens}
+    if usage.reasoning_tokens is not None:
+        told["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+    return told
+
+
+def shown_logprobs(
+    raw: bytes | None, given: TokenLogprobs | None, alternatives: int
+) -> dict[str, Any] | None:
+    """Return log-probabilities in OpenAI's shape, with no more alternatives than wanted; None without.
+
+    Args:
+        raw: As the provider wrote them, or None.
+        given: As they were read, or None.
+        alternatives: Alternatives a token that are wanted.
+    """
+    written = None if raw is None else _written(raw)
+    if written is not None:
+        for token in written:
+            token["top_logprobs"] = (token.get("top_logprobs") or [])[:alternatives]
+        return {"content": written, "refusal": None}
+    if given is None or alternatives or not all(given.tokens):
+        return None  # the names of alternatives, or of the tokens, are not known
+    return {
+        "content": [
+            {
+                "token": token,
+                "logprob": logprob,
+                "bytes": list(token.encode("utf-8", "replace")),
+                "top_logprobs": [],
+            }
+            for token, logprob in zip(given.tokens, given.logprobs, strict=True)
+        ],
+        "refusal": None,
+    }
 
 
 def _prompt(fields: dict[str, Any]) -> Any:
@@ -135,6 +183,20 @@ def _prompt(fields: dict[str, Any]) -> Any:
         if calls is not None and not _is_list_of_objects(calls):
             raise RequestError(f"messages[{i}].tool_calls: allowed: a list of tool calls")
     return messages
+
+
+def _include_usage(given: Any) -> bool:
+    """Return whether `stream_options` ask for a chunk with the tokens."""
+    if given is None:
+        return False
+    if not isinstance(given, dict):
+        raise RequestError(f"stream_options: {type(given).__name__} given; allowed: an object")
+    wanted = given.get("include_usage")
+    if not isinstance(wanted, bool | None):
+        raise RequestError(
+            f"stream_options.include_usage: {type(wanted).__name__} given; allowed: true or false"
+        )
+    return bool(wanted)
 
 
 def _check_tools(fields: Mapping[str, Any]) -> None:
@@ -165,53 +227,21 @@ def _top_logprobs(given: Any) -> int:
     return given
 
 
-def _usage(usage: Usage) -> dict[str, Any] | None:
-    """Return the tokens of the answer; what the provider did not count is absent."""
-    prompt, completion = usage.prompt_tokens, usage.completion_tokens
-    if prompt is None or completion is None:
-        return None
-    told: dict[str, Any] = {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-    }
-    if usage.cached_tokens is not None:
-        told["prompt_tokens_details"] = {"cached_tokens": usage.cached_tokens}
-    if usage.reasoning_tokens is not None:
-        told["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
-    return told
-
-
 def _logprobs(answer: Answer, alternatives: int) -> dict[str, Any] | None:
-    """Return log-probabilities as the provider wrote them, with no more alternatives than wanted."""
-    written = _written(answer)
-    if written is not None:
-        for token in written:
-            token["top_logprobs"] = (token.get("top_logprobs") or [])[:alternatives]
-        return {"content": written, "refusal": None}
-    given = answer.logprobs
-    if given is None or alternatives or not all(given.tokens):
-        return None  # the names of alternatives, or of the tokens, are not known
-    return {
-        "content": [
-            {
-                "token": token,
-                "logprob": logprob,
-                "bytes": list(token.encode("utf-8", "replace")),
-                "top_logprobs": [],
-            }
-            for token, logprob in zip(given.tokens, given.logprobs, strict=True)
-        ],
-        "refusal": None,
-    }
+    """Return log-probabilities as the provider wrote them, where it did."""
+    raw = None
+    if answer.raw is not None and answer.logprobs is not None:
+        try:
+            choices = _raw_decoder.decode(answer.raw).choices
+            raw = bytes(choices[0].logprobs)
+        except (msgspec.DecodeError, IndexError):
+            pass
+    return shown_logprobs(raw, answer.logprobs, alternatives)
 
 
-def _written(answer: Answer) -> list[dict[str, Any]] | None:
-    if answer.raw is None or answer.logprobs is None:
-        return None
+def _written(raw: bytes) -> list[dict[str, Any]] | None:
     try:
-        choices = _raw_decoder.decode(answer.raw).choices
-        found = msgspec.json.decode(choices[0].logprobs, type=dict[str, Any])
+        found = msgspec.json.decode(raw, type=dict[str, Any])
         return msgspec.convert(found.get("content"), list[dict[str, Any]])
-    except (msgspec.DecodeError, IndexError):
+    except msgspec.DecodeError:
         return None

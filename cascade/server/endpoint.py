@@ -22,8 +22,10 @@ from .bodies import DEPARTURE, BodyLimits, ClientGone, Departure, read_body
 from .callers import ANYBODY, Caller, identify
 from .failures import Refused, Shape, error_body, failure_of, retry_headers
 from .keys import KeyRing
+from .replies import Outflow, Reply, send_reply
+from .streams import error_event
 
-__all__ = ["Endpoint", "Gate", "Reply", "Visit", "id_of", "send_reply"]
+__all__ = ["Endpoint", "Gate", "Visit", "id_of"]
 
 _log = logging.getLogger("cascade.server")
 
@@ -43,31 +45,17 @@ class Visit(msgspec.Struct, kw_only=True):
         caller: Who calls.
         body: What they sent.
         scope: The ASGI scope.
+        out: Where an answer in pieces goes.
         told: What the log is to say beside what it always says.
     """
 
     id: str
     headers: Mapping[bytes, bytes]
     scope: Scope
+    out: Outflow
     caller: Caller = ANYBODY
     body: bytes = b""
     told: dict[str, Any] = {}
-
-
-class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer in one piece.
-
-    Attributes:
-        body: JSON, or what `content_type` says.
-        status: HTTP status.
-        headers: Beside those every answer has.
-        content_type: What the body is.
-    """
-
-    body: bytes
-    status: int = 200
-    headers: list[tuple[bytes, bytes]] = []
-    content_type: bytes = b"application/json"
 
 
 class Gate:
@@ -94,7 +82,8 @@ class Endpoint:
 
     Args:
         gate: What it has in common with the others.
-        answer: Makes the answer. It is cancelled when the client goes away.
+        answer: Makes the answer, or sends it in pieces and returns None. It is cancelled when the
+            client goes away.
         shape: How errors are told.
         takes_body: Whether there is a body to read.
         needs_key: Whether a caller has to show a key, where there are any.
@@ -103,7 +92,7 @@ class Endpoint:
     def __init__(
         self,
         gate: Gate,
-        answer: Callable[[Visit], Awaitable[Reply]],
+        answer: Callable[[Visit], Awaitable[Reply | None]],
         *,
         shape: Shape = "openai",
         takes_body: bool = False,
@@ -119,7 +108,8 @@ class Endpoint:
         gate = self._gate
         began = gate.clock.monotonic()
         headers = dict(scope["headers"])
-        visit = Visit(id=id_of(headers), headers=headers, scope=scope, told={})
+        id = id_of(headers)
+        visit = Visit(id=id, headers=headers, scope=scope, out=Outflow(send, id), told={})
         try:
             if self._needs_key:
                 visit.caller = identify(headers, gate.keys)
@@ -137,45 +127,51 @@ class Endpoint:
             return
         except Exception as exc:  # noqa: BLE001 - whatever it is, the caller gets an answer without it
             reply = self._failed(visit, exc)
+            if visit.out.begun:  # its status has left; the error is the last event
+                await visit.out.end(error_event(reply.body, self._shape))
+                reply = None
+        if reply is None:
+            self._tell(visit, 200, began)
+            return
         await send_reply(reply, visit.id, send)
         self._tell(visit, reply.status, began)
 
-    async def _answer_until(self, departure: Departure, visit: Visit) -> Reply:
+    async def _answer_until(self, departure: Departure, visit: Visit) -> Reply | None:
         """Answer; should the client go away meanwhile, everything done for it is cancelled.
 
         Raises:
             ClientGone: It did.
         """
-        reply: Reply | None = None
         with anyio.CancelScope() as scope:
             departure.cancel = scope.cancel
             try:
-                reply = None if departure.gone else await self._answer(visit)
+                if not departure.gone:
+                    return await self._answer(visit)
             finally:
                 departure.cancel = None
-        if reply is None:
-            raise ClientGone
-        return reply
+        raise ClientGone
 
-    async def _answer_listening(self, visit: Visit, receive: Receive) -> Reply:
+    async def _answer_listening(self, visit: Visit, receive: Receive) -> Reply | None:
         """The same where the protocol says nothing: a task listens, for 80 µs.
 
         Raises:
             ClientGone: It did.
         """
         reply: Reply | None = None
+        answered = False
         raised: Exception | None = None
         async with anyio.create_task_group() as tasks:
             scope = tasks.cancel_scope
             tasks.start_soon(_cancel_when_gone, receive, scope)
             try:
                 reply = await self._answer(visit)
+                answered = True
             except Exception as exc:  # noqa: BLE001 - raised again, out of the group's own wrapping
                 raised = exc
             scope.cancel()
         if raised is not None:
             raise raised
-        if reply is None:
+        if not answered:
             raise ClientGone
         return reply
 
@@ -213,20 +209,6 @@ class Endpoint:
             **visit.told,
         }
         _log.info("request", extra={"fields": fields})
-
-
-async def send_reply(reply: Reply, request_id: str, send: Send) -> None:
-    """Send an answer in one piece."""
-    name = request_id.encode("latin-1")
-    headers = [
-        (b"content-type", reply.content_type),
-        (b"content-length", b"%d" % len(reply.body)),
-        (b"x-request-id", name),
-        (b"request-id", name),  # what Anthropic's SDK reads
-        *reply.headers,
-    ]
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": reply.body})
 
 
 async def _cancel_when_gone(receive: Receive, scope: anyio.CancelScope) -> None:

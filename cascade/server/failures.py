@@ -28,6 +28,7 @@ from ..errors import (
     RequestError,
     RequestRefused,
     RunError,
+    StreamBroken,
 )
 
 __all__ = ["Failure", "Refused", "Shape", "error_body", "failure_of", "retry_headers"]
@@ -123,6 +124,8 @@ def failure_of(error: BaseException) -> Failure:
             retry_after_s=CLOSED_RETRY_S,
             error=error,
         )
+    if isinstance(error, StreamBroken):
+        return _failed(502, "stream_broken", error)
     if isinstance(error, RunError):
         return _failed(502, "upstream_failed", error)
     return Failure(

@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 
 from ..errors import RequestError
-from ..types import Result, Usage
+from ..types import Answer, Result, Usage
 from .asked import Asked, refuse_keywords, result_object, take_flag
 from .options import read_options
 
-__all__ = ["message_body", "read_message"]
+__all__ = ["message_body", "message_usage", "read_message", "stop_reason"]
 
 _STOP_REASONS = {
     "stop": "end_turn",
@@ -79,7 +79,6 @@ def message_body(result: Result) -> bytes:
     elif answer.refusal:
         content.append({"type": "text", "text": answer.refusal})
     content += [_tool_use(call) for call in answer.tool_calls]
-    reason = answer.finish_reason
     return msgspec.json.encode(
         {
             "id": f"msg_{result.id}",
@@ -87,12 +86,30 @@ def message_body(result: Result) -> bytes:
             "role": "assistant",
             "model": result.model,
             "content": content,
-            "stop_reason": _STOP_REASONS.get(reason or "", reason),
+            "stop_reason": stop_reason(answer),
             "stop_sequence": None,
-            "usage": _usage(answer.usage),
+            "usage": message_usage(answer.usage),
             "cascade": result_object(result),
         }
     )
+
+
+def stop_reason(answer: Answer) -> str | None:
+    """Return why an answer ended, in Anthropic's words."""
+    reason = answer.finish_reason
+    return _STOP_REASONS.get(reason or "", reason)
+
+
+def message_usage(usage: Usage) -> dict[str, Any]:
+    """Return the tokens as Anthropic counts them: those read from or written to a cache apart."""
+    apart: Sequence[int | None] = (usage.cached_tokens, usage.cache_write_tokens)
+    prompt = usage.prompt_tokens
+    return {
+        "input_tokens": None if prompt is None else prompt - sum(n or 0 for n in apart),
+        "output_tokens": usage.completion_tokens,
+        "cache_read_input_tokens": usage.cached_tokens,
+        "cache_creation_input_tokens": usage.cache_write_tokens,
+    }
 
 
 def _messages(given: Any) -> list[dict[str, Any]]:
@@ -257,15 +274,3 @@ def _tool_use(call: Mapping[str, Any]) -> dict[str, Any]:
         except (msgspec.DecodeError, UnicodeEncodeError):
             pass  # no object, and a block must hold one: it is shown as the text it is
     return {"type": "tool_use", "id": call.get("id"), "name": function.get("name"), "input": given}
-
-
-def _usage(usage: Usage) -> dict[str, Any]:
-    """Return the tokens as Anthropic counts them: those read from or written to a cache apart."""
-    apart: Sequence[int | None] = (usage.cached_tokens, usage.cache_write_tokens)
-    prompt = usage.prompt_tokens
-    return {
-        "input_tokens": None if prompt is None else prompt - sum(n or 0 for n in apart),
-        "output_tokens": usage.completion_tokens,
-        "cache_read_input_tokens": usage.cached_tokens,
-        "cache_creation_input_tokens": usage.cache_write_tokens,
-    }

@@ -184,17 +184,6 @@ def test_a_bad_option_in_a_header_is_refused(server: Serving, headers: dict[str,
     check_openai(server.post(CHAT, chat("cascade/ok"), headers=headers), 400, "invalid_request")
 
 
-def test_streams_are_refused_for_now(server: Serving) -> None:
-    """In both shapes."""
-    error = check_openai(
-        server.post(CHAT, chat("cascade/ok", stream=True)), 400, "stream_unsupported"
-    )
-    assert error["message"] == "streaming is not served yet"
-    body = chat("cascade/ok", stream=True, max_tokens=9)
-    answer = server.post(MESSAGES, body)
-    assert (answer.status_code, answer.json()["error"]["message"]) == (400, error["message"])
-
-
 @pytest.mark.parametrize("model", ["cascade/nothing", "gpt-9", "cascade/", "ok"])
 def test_an_unknown_model_is_not_found(server: Serving, model: str) -> None:
     """The message says which there are."""

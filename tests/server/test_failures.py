@@ -88,5 +88,8 @@ def test_every_error_of_ours_is_more_than_an_internal_one() -> None:
     kinds = [getattr(e, name) for name in e.__all__ if name != "Problem"]
     runs = [k for k in kinds if issubclass(k, e.RunError) and k is not e.AllRungsFailed]
     for kind in runs:
-        made = kind("x", **OF) if issubclass(kind, e.ProviderError) else kind("x")
+        more = OF if issubclass(kind, e.ProviderError) else {}
+        if kind is e.StreamBroken:
+            more = {"rung": 0, "model": "m"}
+        made = kind("x", **more)
         assert failure_of(made).status != 500, kind

@@ -114,6 +114,72 @@ def test_openai_reads_structured_answers(server: Serving) -> None:
             client.chat.completions.create(model="cascade/recorded", messages=QUESTION)
 
 
+def test_openai_streams(server: Serving) -> None:
+    """Plainly, with usage, and through the SDK's own helper, which puts the pieces together."""
+    with openai_client(server) as client:
+        chunks = list(
+            client.chat.completions.create(
+                model="cascade/ok",
+                messages=QUESTION,
+                stream=True,
+                stream_options={"include_usage": True},
+            )
+        )
+        assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == "lead"
+        assert chunks[-1].usage is not None
+        assert chunks[-1].usage.total_tokens == 9
+        assert chunks[-1].model_extra is not None
+        assert chunks[-1].model_extra["cascade"]["rung"] == 0
+        with client.chat.completions.stream(
+            model="cascade/tools", messages=QUESTION, tools=[TOOL]
+        ) as stream:
+            final = stream.get_final_completion()
+        (call,) = final.choices[0].message.tool_calls or ()
+        assert call.function.arguments == '{"metal": "lead"}'
+
+
+def test_openai_streams_log_probabilities(server: Serving) -> None:
+    """Of each piece."""
+    with openai_client(server) as client:
+        stream = client.chat.completions.create(
+            model="cascade/ok", messages=QUESTION, stream=True, logprobs=True
+        )
+        shown = [c.choices[0].logprobs for c in stream if c.choices[0].logprobs]
+    tokens = [token.token for part in shown for token in part.content or ()]
+    assert tokens == ["le", "ad"]
+
+
+def test_openai_streams_structured_answers(server: Serving) -> None:
+    """As the model of the caller."""
+    with (
+        openai_client(server) as client,
+        client.chat.completions.stream(
+            model="cascade/recorded",
+            messages=[{"role": "user", "content": "Weigh it."}],
+            response_format=Weight,
+        ) as stream,
+    ):
+        final = stream.get_final_completion()
+    assert final.choices[0].message.parsed == Weight(metal="lead", grams=11.3)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_openai_streams_asynchronously(server: Serving) -> None:
+    """And raises the same errors as without a stream."""
+    async with openai.AsyncOpenAI(
+        base_url=f"{server.url}/v1", api_key="unused", max_retries=0
+    ) as client:
+        stream = await client.chat.completions.create(
+            model="cascade/ok", messages=QUESTION, stream=True
+        )
+        assert "".join([c.choices[0].delta.content or "" async for c in stream]) == "lead"
+        with pytest.raises(openai.InternalServerError):
+            await client.chat.completions.create(
+                model="cascade/broken", messages=QUESTION, stream=True
+            )
+
+
 def test_openai_lists_models(server: Serving) -> None:
     """And describes one."""
     with openai_client(server) as client:
@@ -206,6 +272,49 @@ def test_anthropic_calls_tools(server: Serving) -> None:
             model="cascade/ok", max_tokens=64, messages=again, tools=[CLAUDE_TOOL]
         )
         assert after.content[0].type == "text"
+
+
+def test_anthropic_streams(server: Serving) -> None:
+    """Event by event, and put together by the SDK; in both languages of the upstream."""
+    with anthropic_client(server) as client:
+        for model in ("cascade/ok", "cascade/claude"):
+            with client.messages.stream(model=model, max_tokens=64, messages=QUESTION) as stream:
+                assert "".join(stream.text_stream) == "lead"
+                final = stream.get_final_message()
+            assert (final.stop_reason, final.usage.output_tokens) == ("end_turn", 2)
+            assert final.usage.input_tokens == 7
+        with client.messages.stream(
+            model="cascade/tools", max_tokens=64, messages=QUESTION, tools=[CLAUDE_TOOL]
+        ) as stream:
+            (block,) = stream.get_final_message().content
+        assert block.type == "tool_use"
+        assert (block.name, block.input) == ("weigh", {"metal": "lead"})
+        events = list(
+            client.messages.create(
+                model="cascade/ok", max_tokens=64, messages=QUESTION, stream=True
+            )
+        )
+        told = next(event for event in events if event.type == "message_delta")
+        assert told.model_extra is not None
+        assert told.model_extra["cascade"]["rung"] == 0
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_anthropic_streams_asynchronously(server: Serving) -> None:
+    """And raises the same errors as without a stream."""
+    async with anthropic.AsyncAnthropic(
+        base_url=server.url, api_key="unused", max_retries=0
+    ) as client:
+        async with client.messages.stream(
+            model="cascade/ok", max_tokens=64, messages=QUESTION
+        ) as stream:
+            assert "".join([text async for text in stream.text_stream]) == "lead"
+        with pytest.raises(anthropic.InternalServerError):
+            async with client.messages.stream(
+                model="cascade/broken", max_tokens=64, messages=QUESTION
+            ):
+                pass
 
 
 ANTHROPIC_ERRORS: dict[str, tuple[str, type[anthropic.APIStatusError]]] = {
