@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .draft import Draft, Slot
+from .extract import Extract
 from .minify import Minify
 from .pipeline import Pipeline, Stage
 
-__all__ = ["Draft", "Minify", "Pipeline", "Slot", "Stage"]
+__all__ = ["Draft", "Extract", "Minify", "Pipeline", "Slot", "Stage"]

@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from ..tokens import estimate_tokens
 from ..types import Message, Request
 from .protected import Layout, merge, read_layout
 from .question import Question, find_question
@@ -16,6 +17,11 @@ __all__ = ["Draft", "Slot"]
 
 UNTOUCHED_ROLES = frozenset({"system", "developer"})
 """Who gives instructions: nothing they say is changed."""
+
+SURELY = 2.5
+"""Times the estimated tokens that a text has at most."""
+
+_MOST_CHARS_A_TOKEN = 8
 
 _TEXT_PARTS = ("text", "input_text")
 
@@ -134,6 +140,25 @@ class Draft:
         """Return the tokens of all texts of the request it was made from."""
         return sum(self._count(slot.text) for slot in _slots(self.request.messages))
 
+    def surely_within(self, budget: int) -> bool:
+        """Return whether the texts can have no more tokens than that, without counting them.
+
+        A token is at least one byte; and no text has been seen with `SURELY` times the tokens that
+        are estimated.
+        """
+        if sum(len(slot.text) for slot in self.kept_slots()) > budget * _MOST_CHARS_A_TOKEN:
+            return False
+        found = 0.0
+        for slot in self.kept_slots():
+            found += min(_bytes(slot.text), SURELY * estimate_tokens(slot.text))
+            if found > budget:
+                return False
+        return True
+
+    def say(self, note: str) -> None:
+        """Add to the note."""
+        self.note = f"{self.note}; {note}" if self.note else note
+
     def count(self, text: str) -> int:
         """Return the tokens of a text."""
         return self._count(text)
@@ -151,6 +176,10 @@ class Draft:
             return self.request
         kept = tuple(m for i, m in enumerate(messages) if i not in self.dropped)
         return replace(self.request, messages=kept)
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def _slots(messages: Sequence[Message]) -> list[Slot]:

@@ -20,19 +20,18 @@ __all__ = ["Layout", "Span", "gaps", "merge", "read_layout"]
 Span = tuple[int, int]
 """Beginning and end of a part of a text, in characters; the end is not in it."""
 
-_URL_START = re.compile(
-    r"(?:[A-Za-z][A-Za-z0-9+.\-]{1,20}://|www\.|mailto:|data:[a-z]+/)", re.ASCII
-)
+_URL_SIGN = re.compile(r"://|www\.|mailto:|data:")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]{0,20}\Z", re.ASCII)
 _URL_REST = re.compile(r"[^\s<>\"`]*")
-_LINK = re.compile(r"!?\[[^\[\]\n]{0,1000}\]\([^()\n]{0,100000}\)")
-_TAG_LINE = re.compile(r"^[ \t]*</?[A-Za-z][^<>\n]*>[ \t]*$", re.MULTILINE)
-_BLOCKQUOTE = re.compile(r"^[ \t]{0,3}>[^\n]*$", re.MULTILINE)
+_LINK = re.compile(r"\]\([^()\n]{0,100000}\)")
+_TAG_LINE = re.compile(r"\n[ \t]*</?[A-Za-z][^<>\n]*>[ \t]*(?=\n|\Z)")
+_BLOCKQUOTE = re.compile(r"\n[ \t]{0,3}>[^\n]*")
 
 # A quotation is on one line and has at most 4,000 characters: a mark without a partner in that reach is none.
-_OPENS = r"(?:(?<=[\s(\[{<>=:,;/—–-])|(?<![\s\S]))"
-_CLOSES = r"(?=[\s.,;:!?)\]}<>/—–\-'’]|\Z)"
-_STRAIGHT = re.compile(_OPENS + r'"(?=[^\s"])[^"\n]{0,4000}(?<=\S)"' + _CLOSES)
-_SINGLE = re.compile(_OPENS + r"'(?=[^\s'])[^'\n]{1,200}(?<=\S)'" + _CLOSES)
+# Each pattern begins with the mark itself, which the regex engine finds fast; what is before it comes after.
+_CLOSES = r"(?=[\s.,;:!?)\]}<>/—–\-'’\"*_]|\Z)"
+_STRAIGHT = re.compile(r'"(?<![^\s(\[{<>=:,;/—–*_\'-]")(?=[^\s"])[^"\n]{0,4000}(?<=\S)"' + _CLOSES)
+_SINGLE = re.compile(r"'(?<![^\s(\[{=:\"]')(?=[^\s'])[^'\n]{1,200}(?<=\S)'" + _CLOSES)
 _PAIRED = {
     "“": re.compile(r"“[^“”\n]{1,4000}”"),
     "„": re.compile(r"„[^„“”\n]{1,4000}[“”]"),
@@ -95,9 +94,10 @@ def _quoted(text: str) -> list[Span]:
     if "](" in text:
         found += _matches(_LINK, text)
     if ">" in text:
-        found += _matches(_BLOCKQUOTE, text)
+        lined = "\n" + text
+        found += [(begin, end - 1) for begin, end in _matches(_BLOCKQUOTE, lined)]
         if "<" in text:
-            found += _matches(_TAG_LINE, text)
+            found += [(begin, end - 1) for begin, end in _matches(_TAG_LINE, lined)]
     return found
 
 
@@ -151,12 +151,15 @@ def _matches(pattern: re.Pattern[str], text: str) -> list[Span]:
 
 
 def _url_spans(text: str) -> list[Span]:
-    if "://" not in text and "www." not in text and "data:" not in text and "mailto:" not in text:
-        return []
+    """Return where web addresses are, from the scheme to the next space, quotation mark or bracket."""
     found: list[Span] = []
     at = 0
-    while (start := _URL_START.search(text, at)) is not None:
-        rest = _URL_REST.match(text, start.end())
-        at = start.end() if rest is None else rest.end()
-        found.append((start.start(), at))
+    while (sign := _URL_SIGN.search(text, at)) is not None:
+        begin = sign.start()
+        if sign.group() == "://":
+            scheme = _SCHEME.search(text[max(at, begin - 21) : begin])
+            begin -= 0 if scheme is None else len(scheme.group())
+        rest = _URL_REST.match(text, sign.end())
+        at = sign.end() if rest is None else rest.end()
+        found.append((begin, at))
     return found

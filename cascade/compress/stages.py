@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ..errors import ConfigError
 from ..tokens import TokenCounter
+from .extract import Extract
 from .minify import Minify
 from .pipeline import Pipeline, Stage
 
@@ -13,6 +14,7 @@ __all__ = ["STAGES", "command_line_pipeline"]
 
 STAGES: Mapping[str, Callable[[], Stage]] = {
     "minify": Minify,
+    "extract": Extract,
 }
 """Name of a stage → the stage as it is by default."""
 

@@ -1,36 +1,26 @@
-"""Where tables are in a text: pipe tables, and lines whose columns are set by tabs, commas or spaces."""
+"""Where tables are in a text: pipe tables, and lines whose columns are set by tabs, commas or spaces.
+
+Patterns for lines begin with a line break, which the regex engine finds fast; they are searched in
+the text with one put before it.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 
 __all__ = ["column_spans", "pipe_tables"]
 
 _Span = tuple[int, int]
 
-_RULER = re.compile(
-    r"^[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$", re.MULTILINE
-)
-_PIPE_LINE = re.compile(r"^[ \t]*\|[^\n]*\|[ \t]*$", re.MULTILINE)
-_TAB_LINE = re.compile(r"^[^\n\t]*\S\t[^\n]*$", re.MULTILINE)
-_COMMA_LINE = re.compile(r"^[^,\n ]+(?:[ ][^,\n ]+)*(?:,[^,\n ][^,\n]*|,){2,}$", re.MULTILINE)
-_SPACED_LINE = re.compile(r"^[^\n]*[^\s.!?:;,] {2,}\S[^\n]*$", re.MULTILINE)
-_SPACED_CELL = re.compile(r"(?<=[^\s.!?:;,]) {2,}(?=\S)")
-_HTML = re.compile(r"<table\b[^>]*>.*?(?:</table>|\Z)", re.IGNORECASE | re.DOTALL)
-
-
-def column_spans(text: str) -> list[_Span]:
-    """Return where tables are whose columns padding, tabs or commas make; in no order."""
-    found: list[_Span] = []
-    if "\t" in text:
-        found += _runs(_TAB_LINE, text, 2)
-    if "," in text:
-        found += _same_commas(text)
-    if "  " in text:
-        found += _aligned(text)
-    if "<table" in text or "<TABLE" in text:
-        found += [match.span() for match in _HTML.finditer(text)]
-    return found
+_RULER = re.compile(r"\n[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*(?=\n|\Z)")
+_PIPE_LINE = re.compile(r"\n[ \t]*\|[^\n]*\|[ \t]*(?=\n|\Z)")
+_TAB = re.compile(r"\t(?<=\S\t)")
+_TIGHT_COMMA = re.compile(r",(?=[^\s\d])")
+_COMMAS = re.compile(r"[^,\n ]+(?:[ ][^,\n ]+)*(?:,[^,\n ][^,\n]*|,){2,}")
+_WIDE_GAP = re.compile(r"  (?<=[^\s.!?:;,]  ) *(?=\S)")
+_HTML_END = re.compile(r"</table>", re.IGNORECASE)
+_HTML_BEGIN = re.compile(r"<table\b", re.IGNORECASE)
 
 
 def pipe_tables(text: str) -> list[_Span]:
@@ -38,14 +28,16 @@ def pipe_tables(text: str) -> list[_Span]:
 
     Two or more lines that begin and end with a pipe are a table without a ruler.
     """
+    if "|" not in text:
+        return []
     found: list[_Span] = []
-    for ruler in _RULER.finditer(text):
-        if "|" not in ruler.group() or (found and ruler.start() < found[-1][1]):
+    for ruler in _RULER.finditer("\n" + text):
+        begin, end = ruler.start(), ruler.end() - 1
+        if "|" not in text[begin:end] or begin == 0 or (found and begin < found[-1][1]):
             continue
-        head = text.rfind("\n", 0, max(0, ruler.start() - 1)) + 1
-        if ruler.start() == 0 or "|" not in text[head : ruler.start()]:
+        head = text.rfind("\n", 0, begin - 1) + 1
+        if "|" not in text[head:begin]:
             continue
-        end = ruler.end()
         while end < len(text):
             stop = text.find("\n", end + 1)
             stop = len(text) if stop < 0 else stop
@@ -53,21 +45,50 @@ def pipe_tables(text: str) -> list[_Span]:
                 break
             end = stop
         found.append((head, end))
-    return found + _runs(_PIPE_LINE, text, 2)
+    return found + _neighbours(_pipe_lines(text), 2)
 
 
-def _runs(line: re.Pattern[str], text: str, least: int) -> list[_Span]:
-    """Return where at least `least` neighbouring lines match."""
+def column_spans(text: str) -> list[_Span]:
+    """Return where tables are whose columns padding, tabs or commas make; in no order."""
+    found: list[_Span] = []
+    if "\t" in text:
+        found += _neighbours(_lines_with(_TAB, text), 2)
+    if _TIGHT_COMMA.search(text):
+        found += _same_commas(text)
+    if "  " in text:
+        found += _aligned(text)
+    if "<table" in text or "<TABLE" in text:
+        found += _html_tables(text)
+    return found
+
+
+def _lines_with(sign: re.Pattern[str], text: str) -> Iterator[_Span]:
+    """Yield the lines that a sign is in, without their line breaks."""
+    at = 0
+    while (match := sign.search(text, at)) is not None:
+        begin = text.rfind("\n", at, match.start()) + 1 or at
+        end = text.find("\n", match.end())
+        end = len(text) if end < 0 else end
+        yield begin, end
+        at = end + 1
+
+
+def _pipe_lines(text: str) -> Iterator[_Span]:
+    return ((m.start(), m.end() - 1) for m in _PIPE_LINE.finditer("\n" + text))
+
+
+def _neighbours(lines: Iterable[_Span], least: int) -> list[_Span]:
+    """Return where at least `least` of these lines follow each other."""
     found: list[_Span] = []
     begin = end = count = 0
-    for match in line.finditer(text):
-        if count and match.start() == end + 1:
+    for line_begin, line_end in lines:
+        if count and line_begin == end + 1:
             count += 1
         else:
             if count >= least:
                 found.append((begin, end))
-            begin, count = match.start(), 1
-        end = match.end()
+            begin, count = line_begin, 1
+        end = line_end
     if count >= least:
         found.append((begin, end))
     return found
@@ -75,20 +96,11 @@ def _runs(line: re.Pattern[str], text: str, least: int) -> list[_Span]:
 
 def _same_commas(text: str) -> list[_Span]:
     """Three or more neighbouring lines with as many commas each, none of them followed by a space."""
-    found: list[_Span] = []
-    begin = end = count = commas = 0
-    for match in _COMMA_LINE.finditer(text):
-        number = match.group().count(",")
-        if count and match.start() == end + 1 and number == commas:
-            count += 1
-        else:
-            if count >= 3:
-                found.append((begin, end))
-            begin, count, commas = match.start(), 1, number
-        end = match.end()
-    if count >= 3:
-        found.append((begin, end))
-    return found
+    by_number: dict[int, list[_Span]] = {}
+    for begin, end in _lines_with(_TIGHT_COMMA, text):
+        if _COMMAS.fullmatch(text, begin, end):
+            by_number.setdefault(text.count(",", begin, end), []).append((begin, end))
+    return [span for lines in by_number.values() for span in _neighbours(lines, 3)]
 
 
 def _aligned(text: str) -> list[_Span]:
@@ -97,17 +109,27 @@ def _aligned(text: str) -> list[_Span]:
     begin = end = -1
     columns: set[int] = set()
     joined = False
-    for match in _SPACED_LINE.finditer(text):
-        line = match.group()
-        here = {edge for gap in _SPACED_CELL.finditer(line) for edge in gap.span()}
-        here.add(len(line.rstrip()))
-        if match.start() == end + 1 and here & columns:
+    for line_begin, line_end in _lines_with(_WIDE_GAP, text):
+        line = text[line_begin:line_end].rstrip()
+        here = {edge for gap in _WIDE_GAP.finditer(line) for edge in gap.span()} | {len(line)}
+        if line_begin == end + 1 and not here.isdisjoint(columns):
             joined = True
         else:
             if joined:
                 found.append((begin, end))
-            begin, joined = match.start(), False
-        end, columns = match.end(), here
+            begin, joined = line_begin, False
+        end, columns = line_end, here
     if joined:
         found.append((begin, end))
+    return found
+
+
+def _html_tables(text: str) -> list[_Span]:
+    """Return HTML tables; one that is not closed reaches to the end of the text."""
+    found: list[_Span] = []
+    at = 0
+    while (begins := _HTML_BEGIN.search(text, at)) is not None:
+        ends = _HTML_END.search(text, begins.end())
+        at = len(text) if ends is None else ends.end()
+        found.append((begins.start(), at))
     return found
