@@ -195,6 +195,7 @@ class OtelTracer:
                 "gen_ai.request.seed": request.seed,
                 "gen_ai.request.stop_sequences": None if stop is None else list(stop),
                 "gen_ai.conversation.id": call.context.session,
+                "gen_ai.request.stream": None if call.listener is None else True,
                 "gen_ai.output.type": _output_type(request.response_format),
                 **{
                     f"gen_ai.request.{name}": given.get(name)
@@ -305,7 +306,7 @@ class _Walk:
                 entry = next((e for e in waiting if e.rung == attempt["rung"]), None)
             if entry is not None:
                 waiting.remove(entry)
-                entry.span.set_attributes(_of_attempt(attempt))
+                entry.span.set_attributes(_of_call(attempt))
             decided.append((attempt, entry))
         begun = [entry.began_ns for _, entry in decided if entry is not None]
         for attempt, entry in decided:
@@ -373,6 +374,14 @@ def _of_attempt(attempt: Mapping[str, Any]) -> dict[str, Any]:
             "cascade.cost_usd": attempt["cost_usd"],
         },
     )
+    return found
+
+
+def _of_call(attempt: Mapping[str, Any]) -> dict[str, Any]:
+    found = _of_attempt(attempt)
+    streaming = attempt.get("streaming")
+    if streaming is not None:
+        _add(found, {"gen_ai.response.time_to_first_chunk": streaming["first_s"]})
     return found
 
 

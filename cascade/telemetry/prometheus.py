@@ -168,6 +168,15 @@ class _Meters:
         self.call_seconds = histogram(
             "cascade_call_seconds", "Wall seconds of calls, repetitions included.", _RUNG, SECONDS
         )
+        self.first_seconds = histogram(
+            "cascade_first_chunk_seconds",
+            "Wall seconds until the first piece of a streamed answer.",
+            _RUNG,
+            SECONDS,
+        )
+        self.streamed = counter(
+            "cascade_streamed", "Answers of streams, by what was done with them.", (*_RUNG, "mode")
+        )
         self.call_cost = counter(
             "cascade_call_cost_usd", "US dollars spent on calls and their scoring.", _RUNG
         )
@@ -287,6 +296,9 @@ class _RungMeters:
         if verdict in ("skipped", "cached"):  # no call was made, and its tokens are another ask's
             return
         self._seconds.observe(attempt["latency_s"])
+        streaming = attempt.get("streaming")
+        if streaming is not None:
+            self._count_streamed(streaming)
         if attempt["confidence"] is not None:
             self._confidence.observe(attempt["confidence"])
         if attempt["cost_usd"]:
@@ -299,6 +311,11 @@ class _RungMeters:
                     tokens = self._meters.tokens.labels(*self._key, kind)
                     self._tokens[name] = tokens
                 tokens.inc(count)
+
+    def _count_streamed(self, streaming: Mapping[str, Any]) -> None:
+        self._meters.streamed.labels(*self._key, streaming["mode"]).inc()
+        if streaming["first_s"] is not None:
+            self._meters.first_seconds.labels(*self._key).observe(streaming["first_s"])
 
     def count_left(self, attempt: Mapping[str, Any]) -> None:
         """Count an attempt after which another rung was asked."""

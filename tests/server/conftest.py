@@ -49,6 +49,11 @@ def server(upstream: UpstreamServer, tmp_path_factory: pytest.TempPathFactory) -
         "claude": ladder(
             upstream, "claude", "anthropic", kind="anthropic", rung="max_tokens: 99, "
         ),
+        "streams": ladder(upstream, "streams", "stream"),
+        "drafts": ladder(upstream, "drafts", "stream", "stream"),
+        "claude-streams": ladder(
+            upstream, "claude-streams", "message-stream", kind="anthropic", rung="max_tokens: 99, "
+        ),
         "broken": ladder(upstream, "broken", "server-error", "html"),
         "refusing": ladder(upstream, "refusing", "bad-request"),
         "busy": ladder(upstream, "busy", "rate-limit"),

@@ -10,6 +10,8 @@ import openai
 import pydantic
 import pytest
 
+from tests.upstream_streams import plan
+
 from .serving import Serving, chat, until
 
 pytestmark = [
@@ -136,6 +138,27 @@ def test_openai_streams(server: Serving) -> None:
             final = stream.get_final_completion()
         (call,) = final.choices[0].message.tool_calls or ()
         assert call.function.arguments == '{"metal": "lead"}'
+
+
+def test_both_sdks_raise_their_own_errors_in_the_middle_of_a_stream(server: Serving) -> None:
+    """After what had come."""
+    broken: list[Any] = [{"role": "user", "content": plan(["The ", "mole "], end="cut")}]
+    said: list[str] = []
+    with openai_client(server) as client:
+        stream = client.chat.completions.create(
+            model="cascade/streams", messages=broken, stream=True
+        )
+        with pytest.raises(openai.APIError) as caught:
+            said.extend(chunk.choices[0].delta.content or "" for chunk in stream)
+        assert ("".join(said), caught.value.code) == ("The mole ", "stream_broken")
+    said.clear()
+    with (
+        anthropic_client(server) as claude,
+        claude.messages.stream(model="cascade/streams", max_tokens=64, messages=broken) as message,
+    ):
+        with pytest.raises(anthropic.APIError):
+            said.extend(message.text_stream)
+        assert "".join(said) == "The mole "
 
 
 def test_openai_streams_log_probabilities(server: Serving) -> None:

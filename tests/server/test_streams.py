@@ -26,6 +26,7 @@ from cascade.server.served import Ladders
 from cascade.testing import ScriptedClient, ScriptedScorer, reply
 from cascade.types import Answer, Attempt, Chunk, ModelCall, Result, ToolCallDelta, Usage
 from tests.upstream_server import UpstreamServer
+from tests.upstream_streams import plan
 
 from .serving import Serving, chat, until
 
@@ -338,6 +339,55 @@ def test_a_client_that_leaves_a_stream_cancels_its_call(
         lambda: [x for x in server.events("request") if x["request_id"] == f"left-{path}"]
     )
     assert (lines[0]["status"], lines[0]["stream"]) == (499, True)
+
+
+@pytest.mark.parametrize("path", [CHAT, MESSAGES])
+@pytest.mark.parametrize("name", ["streams", "claude-streams"])
+def test_the_last_rung_is_passed_on_as_it_comes(
+    server: Serving, upstream: UpstreamServer, path: str, name: str
+) -> None:
+    """Read here from an upstream that never ends; leaving it closes that one's connection too."""
+    prompt = plan(["The ", "mole ", "of lead"], end="hang")
+    body = chat(f"cascade/{name}", prompt, stream=True, max_tokens=9)
+    said = ""
+    with httpx.stream("POST", f"{server.url}{path}", json=body, timeout=20) as answer:
+        assert answer.headers["x-cascade-rung"] == "0"
+        for line in answer.iter_lines():
+            if line.startswith("data: ") and ("delta" in line):
+                data = json.loads(line[6:])
+                delta = data["choices"][0]["delta"] if path == CHAT else data["delta"]
+                said += delta.get("content") or delta.get("text") or ""
+            if said == "The mole of lead":
+                break
+    behaviour = "stream" if name == "streams" else "message-stream"
+    assert upstream.wait_until_closed(behaviour)
+
+
+@pytest.mark.parametrize("end", ["cut", "error", "bad_json"])
+def test_a_stream_that_breaks_upstream_ends_with_an_error(server: Serving, end: str) -> None:
+    """And nothing of what the upstream said about it."""
+    prompt = plan(["The ", "mole "], end=end)
+    answer = server.post(CHAT, chat("cascade/streams", prompt, stream=True))
+    found = events_of(answer.text)
+    assert (answer.status_code, texts(found)) == (200, "The mole ")
+    assert found[-1][1]["error"]["code"] == "stream_broken"
+    assert "SECRET" not in answer.text
+    held = server.post(CHAT, chat("cascade/drafts", prompt, stream=True))
+    assert [attempt["verdict"] for attempt in events_of(held.text)[-1][1]["cascade"]["attempts"]]
+
+
+def test_log_probabilities_come_with_their_piece(server: Serving) -> None:
+    """With the names of alternatives, as the provider wrote them."""
+    prompt = plan(["The ", "mole"], logprobs=[-0.1, -0.2])
+    body = chat("cascade/streams", prompt, stream=True, logprobs=True, top_logprobs=1)
+    events = events_of(server.post(CHAT, body).text)
+    choices = [data["choices"][0] for _, data in events if isinstance(data, dict)]
+    shown = [choice["logprobs"]["content"][0] for choice in choices if choice["logprobs"]]
+    assert [(token["token"], token["logprob"]) for token in shown] == [
+        ("The ", -0.1),
+        ("mole", -0.2),
+    ]
+    assert [len(token["top_logprobs"]) for token in shown] == [1, 1]
 
 
 def test_plain_curl_reads_a_stream(server: Serving) -> None:

@@ -122,6 +122,21 @@ async def test_an_ask_is_a_span_and_its_calls_are_its_children(receiver: OtlpRec
     assert "SECRET" not in json.dumps(receiver.spans())
 
 
+async def test_a_stream_is_followed_to_its_end(receiver: OtlpReceiver) -> None:
+    """Its call too, though it runs in a task of its own."""
+    client = ScriptedClient({"m": ["one two"]}, chunk_chars=4)
+    rung = Rung(model="m", provider="p")
+    made = tracer(receiver)
+    ladder = Cascade(Ladder(name="l", rungs=(rung,)), {"p": client}, tracer=made)
+    with made.parent({b"traceparent": b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}):
+        async with ladder, ladder.stream("?") as events:
+            assert "".join([text async for text in events.texts()]) == "one two"
+    ask, call = receiver.spans()
+    assert (ask["parent"], call["parent"]) == ("b7ad6b7169203331", ask["id"])
+    assert call["attributes"]["gen_ai.request.stream"] is True
+    assert 0 <= call["attributes"]["gen_ai.response.time_to_first_chunk"] < 5
+
+
 async def test_texts_are_written_only_when_they_are_wanted(receiver: OtlpReceiver) -> None:
     """As JSON, in the conventions' shape."""
     call = {"id": "c1", "type": "function", "function": {"name": "weigh", "arguments": "{}"}}

@@ -107,6 +107,23 @@ async def test_the_reason_of_an_escalation_is_one_word(
     assert {labels[2] for labels in left} == {reason}
 
 
+async def test_a_stream_is_counted_with_what_was_done_with_it(
+    registry: CollectorRegistry,
+) -> None:
+    """And with the time to its first piece."""
+    client = ScriptedClient({"m": ["one two"]}, chunk_chars=4)
+    ladder = Cascade(
+        Ladder(name="l", rungs=(Rung(model="m", provider="p"),)),
+        {"p": client},
+        observers=[PrometheusMetrics(registry)],
+    )
+    async with ladder, ladder.stream("?") as events:
+        assert "".join([text async for text in events.texts()]) == "one two"
+    found = read(registry)
+    assert found["cascade_streamed_total"] == {("l", "through", "m", "0"): 1}
+    assert found["cascade_first_chunk_seconds_count"] == {("l", "m", "0"): 1}
+
+
 async def test_an_ask_that_fails_is_counted_with_its_error(registry: CollectorRegistry) -> None:
     """And the failed calls with theirs."""
     ladder, _, _ = engine(DOWN, DOWN, observers=[PrometheusMetrics(registry)])
