@@ -27,7 +27,12 @@ def blocks(language: str) -> list[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize("block", blocks("python"), ids=lambda b: b[0])
+ELSEWHERE = ("integrations.md:",)
+"""Pages whose programs need a server; tests/server/test_integrations.py runs them."""
+ALONE = [block for block in blocks("python") if not block[0].startswith(ELSEWHERE)]
+
+
+@pytest.mark.parametrize("block", ALONE, ids=lambda b: b[0])
 def test_python_blocks_run_as_they_stand(block: tuple[str, str]) -> None:
     """Each in a process of its own, from the root of the project."""
     done = subprocess.run(
