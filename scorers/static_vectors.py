@@ -6,8 +6,8 @@ it otherwise, though the wheel holds it.
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ import numpy as np
 
 from cascade.errors import ScorerError
 
+from .embedders import EMBEDDERS, Embedded
 from .pair_text import PromptText
 from .pair_words import FUNCTION
 
-__all__ = ["StaticVectors", "cosine"]
+__all__ = ["StaticVectors"]
 
 _WEIGHTS = Path("weights", "l2_supercat_256.safetensors")
 _TOKENIZER = Path("tokenizers", "l2_supercat_tokenizer_config.json")
@@ -39,12 +40,13 @@ class StaticVectors:
         ScorerError: The package is not installed, or does not hold what it should.
     """
 
-    name = "wordllama/l2_supercat_256"
+    name = EMBEDDERS["static"] or ""
+    slow = False
 
     def __init__(self) -> None:
         found = find_spec("wordllama")
         if found is None or not found.submodule_search_locations:
-            raise ScorerError(f"embeddings need the package wordllama; {_INSTALL}")
+            raise ScorerError(f"the embedder static needs the package wordllama; {_INSTALL}")
         folder = Path(found.submodule_search_locations[0])
         try:
             from safetensors.numpy import load_file
@@ -53,7 +55,9 @@ class StaticVectors:
             (table,) = load_file(folder / _WEIGHTS).values()
             self._tokenizer: Any = Tokenizer.from_file(str(folder / _TOKENIZER))
         except ImportError as exc:
-            raise ScorerError(f"embeddings need the package {exc.name}; {_INSTALL}") from exc
+            raise ScorerError(
+                f"the embedder static needs the package {exc.name}; {_INSTALL}"
+            ) from exc
         except (OSError, ValueError) as exc:
             raise ScorerError(f"{folder}: no vectors that can be read ({exc})") from exc
         self._tokenizer.no_padding()
@@ -61,8 +65,16 @@ class StaticVectors:
         self._table = np.asarray(table, np.float32)
         self._words: OrderedDict[str, np.ndarray | None] = OrderedDict()
 
+    def embed(self, prompts: Sequence[tuple[str, PromptText]]) -> list[Embedded]:
+        """Return the vectors of prompts and of their content words: some 40 µs each."""
+        return [
+            Embedded(self.text(text), self.words(prompt).astype(np.float16))
+            for text, prompt in prompts
+        ]
+
     def text(self, text: str) -> np.ndarray | None:
         """Return the mean vector of a text, of length 1, or None where it has no tokens. Shape (256,)."""
+        text = text.encode("utf-8", "replace").decode()  # lone halves of characters have no tokens
         tokens = self._tokenizer.encode(text, add_special_tokens=False).ids
         if not tokens:
             return None
@@ -85,8 +97,3 @@ class StaticVectors:
         if len(self._words) > _KEPT_WORDS:
             self._words.popitem(last=False)
         return vector
-
-
-def cosine(a: np.ndarray | None, b: np.ndarray | None) -> float:
-    """Return the cosine of two vectors of length 1, NaN if one is missing."""
-    return math.nan if a is None or b is None else float(a @ b)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from cascade import Cascade
 from cascade.cache import DiskCache, MemoryCache
-from cascade.cache.near import Near
+from cascade.cache.near import Near, NearHit, NearMiss
 from cascade.caching import CacheSettings
 from cascade.testing import ListSink, ScriptedClient, ScriptedScorer, reply
 
@@ -35,8 +36,13 @@ class Judge:
 
     version = "judge/1"
     threshold = 0.9
+    slow = False
+
+    def __init__(self) -> None:
+        self.threads: list[threading.Thread] = []
 
     def judge(self, cached: str, asked: str, *, similarity: float, margin: float) -> Verdict:
+        self.threads.append(threading.current_thread())
         digits = [[c for c in text if c.isdigit()] for text in (cached, asked)]
         return Verdict(0.97, ("numbers",) if digits[0] != digits[1] else ())
 
@@ -65,6 +71,21 @@ async def test_a_near_hit_says_what_matched() -> None:
     assert f"was an answer to: {ASKED}" in result.explain()
     assert len(client.calls) == 1
     assert sink.records[1]["cache"]["kind"] == "near"
+
+
+@pytest.mark.parametrize("slow", [False, True])
+async def test_a_slow_judge_does_not_hold_the_event_loop(slow: bool) -> None:
+    """It works in a thread; a quick one does not pay for going there."""
+    judge = Judge()
+    judge.slow = slow
+    near = Near(judge, floor=0.1)
+    near.add("a", "s", ASKED)
+    hit = await near.lookup("s", PARAPHRASE)
+    assert isinstance(hit, NearHit)
+    assert hit == near.find("s", PARAPHRASE)
+    here = threading.current_thread()
+    assert [thread is here for thread in judge.threads] == [not slow, True]
+    assert await near.lookup("t", PARAPHRASE) == NearMiss(best_key=None)
 
 
 async def test_a_guard_that_refuses_is_named() -> None:

@@ -246,19 +246,64 @@ def test_train_pairs_overwrites_nothing_else(
     assert "is not a pair scorer; name another folder" in capsys.readouterr().err
 
 
-def test_embeddings_are_used_or_asked_for(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("kind", ["static", "minilm"])
+def test_an_embedder_is_used_or_asked_for(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without the package the message says how to install it."""
+    """Without its packages the message says how to install it."""
     from cascade.errors import ScorerError
-    from scorers.static_vectors import StaticVectors
+    from scorers.embedders import open_embedder
 
     pairs = write(tmp_path / "p.jsonl", PAIRS)
     try:
-        StaticVectors()
+        open_embedder(kind)  # type: ignore[arg-type]
     except ScorerError:
-        assert run("cache", "eval", pairs, "--embed") == 2
-        assert "pip install 'cascade-ask[embed]'" in capsys.readouterr().err
+        assert run("cache", "eval", pairs, "--embed", kind) == 2
+        assert "pip install 'cascade-ask[" in capsys.readouterr().err
         return
-    assert run("cache", "eval", pairs, "--embed", "--json") == 0
+    assert run("cache", "eval", pairs, "--embed", kind, "--json") == 0
     assert printed(capsys)[0]["hits"] >= 1
+
+
+def test_embed_without_a_name_takes_the_best_that_is_installed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What follows it is not taken for a name; the one taken is told."""
+    from cascade.errors import ScorerError
+    from scorers.embedders import best_embedder, kind_of
+
+    pairs = write(tmp_path / "p.jsonl", PAIRS)
+    try:
+        kind = kind_of(best_embedder().name)
+    except ScorerError as exc:
+        pytest.skip(str(exc))
+    assert run("cache", "eval", "--embed", pairs, "--json") == 0
+    told = capsys.readouterr()
+    assert f"embedder: {kind}" in told.err
+    assert json.loads(told.out)["n"] == len(PAIRS)
+    assert run("cache", "eval", pairs, "--embed=word2vec") == 2
+    assert "static, minilm" in capsys.readouterr().err
+
+
+def test_train_pairs_states_its_embedder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The scorer is used with it unasked, and with no other."""
+    from cascade.errors import ScorerError
+    from scorers.embedders import open_embedder
+
+    try:
+        open_embedder("static")
+    except ScorerError as exc:
+        pytest.skip(str(exc))
+    pairs = write(tmp_path / "p.jsonl", generated(300, 1))
+    mine = tmp_path / "mine"
+    assert run("train-pairs", pairs, "-o", mine, "--embed", "static", "--false-hits", "0.2") == 0
+    assert (
+        json.loads((mine / "manifest.json").read_text())["vectors"] == "wordllama/l2_supercat_256"
+    )
+    capsys.readouterr()
+    assert run("cache", "eval", pairs, "--scorer", mine, "--json") == 0
+    alone = printed(capsys)[0]
+    assert run("cache", "eval", pairs, "--scorer", mine, "--embed", "static", "--json") == 0
+    assert printed(capsys)[0] == alone

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
+import anyio
+import anyio.to_thread
 import msgspec
 
 from .near_index import NearIndex
@@ -37,6 +40,10 @@ class PairJudge(Protocol):
     @property
     def threshold(self) -> float:
         """Least `p_same` of a hit, in [0, 1]; 1 for never."""
+
+    @property
+    def slow(self) -> bool:
+        """Whether a verdict may take more than a millisecond: then it is not for an event loop."""
 
     def judge(self, cached: str, asked: str, *, similarity: float, margin: float) -> Verdict:
         """Judge a pair.
@@ -85,6 +92,15 @@ class NearMiss(msgspec.Struct, frozen=True, kw_only=True):
 _NOTHING = NearMiss(best_key=None)
 
 
+class _Candidate(NamedTuple):
+    """A cached prompt that is alike: its key and text, its similarity, and that of the likest other one."""
+
+    key: str
+    text: str
+    similarity: float
+    other: float
+
+
 class Near:
     """Prompts by key, found by likeness and verified. Scopes never mix. Not thread-safe.
 
@@ -98,6 +114,7 @@ class Near:
         self._judge = judge
         self._index = NearIndex(k=max(2, candidates), floor=floor)
         self._candidates = candidates
+        self._judging = anyio.Lock()
         self.threshold = judge.threshold
         """Least `p_same` of a hit; may be moved up while in use, as an audit does."""
 
@@ -122,13 +139,29 @@ class Near:
 
     def find(self, scope: str, text: str) -> NearHit | NearMiss:
         """Return the likest prompt of a scope that passes every guard and the threshold, or why none does."""
+        return self._verify(self._alike(scope, text), text)
+
+    async def lookup(self, scope: str, text: str) -> NearHit | NearMiss:
+        """Do what `find` does, and let a slow judge work in a thread of its own, one pair at a time."""
+        found = self._alike(scope, text)
+        if not found or not self._judge.slow:
+            return self._verify(found, text)
+        async with self._judging:
+            return await anyio.to_thread.run_sync(self._verify, found, text)
+
+    def _alike(self, scope: str, text: str) -> list[_Candidate]:
         found = self._index.find(scope, text)
-        miss = _NOTHING
+        alike = []
         for i, (key, similarity) in enumerate(found[: self._candidates]):
             cached = self._index.text(key)
-            if cached is None:
-                continue
-            other = found[1 if i == 0 else 0][1] if len(found) > 1 else 0.0
+            if cached is not None:
+                other = found[1 if i == 0 else 0][1] if len(found) > 1 else 0.0
+                alike.append(_Candidate(key, cached, similarity, other))
+        return alike
+
+    def _verify(self, found: Sequence[_Candidate], text: str) -> NearHit | NearMiss:
+        miss = _NOTHING
+        for key, cached, similarity, other in found:
             verdict = self._judge.judge(
                 cached, text, similarity=similarity, margin=similarity - other
             )

@@ -31,6 +31,7 @@ from . import (
     train_pairs,
     tune,
 )
+from .embed_option import EmbedCommand
 
 __all__ = ["app", "main"]
 
@@ -47,7 +48,7 @@ app.command("check")(check.check_command)
 app.command("demo")(demo.demo_command)
 app.command("compress")(compress.compress_command)
 app.command("train")(train.train_command)
-app.command("train-pairs")(train_pairs.train_pairs_command)
+app.command("train-pairs", cls=EmbedCommand)(train_pairs.train_pairs_command)
 app.command("tune")(tune.tune_command)
 app.command("replay")(replay.replay_command)
 app.command("report")(report.report_command)

@@ -10,10 +10,10 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.markup import escape
-from typer.core import TyperCommand
 
+from .embed_option import EmbedCommand, EmbedOption, embedder_for
 from .pair_files import LabelledPairs, likenesses, read_pair_files, tell_pairs_skipped
-from .pair_fitting import embeddings, fit_scorer, promise_in_words
+from .pair_fitting import fit_scorer, promise_in_words
 from .train import progress
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["EvalCommand", "eval_command", "evaluate"]
 
 
-class EvalCommand(TyperCommand):
+class EvalCommand(EmbedCommand):
     """Reads `--fit A B` as two files of one option: all up to the next option belong to it."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -50,9 +50,7 @@ def eval_command(
             metavar="PAIRS…",
         ),
     ],
-    embed: Annotated[
-        bool, typer.Option("--embed", help="Compare the meaning of words too (extra `embed`).")
-    ] = False,
+    embed: EmbedOption = None,
     fit: Annotated[
         list[Path] | None,
         typer.Option(
@@ -82,7 +80,7 @@ def eval_command(
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     if fit and scorer is not None:
         raise typer.BadParameter("give one of --fit and --scorer", param_hint="--scorer")
-    vectors = embeddings(embed)
+    embedder = embedder_for(embed, console)
     asked = read_pair_files(pairs)
     tell_pairs_skipped(console, asked)
     if fit:
@@ -94,22 +92,22 @@ def eval_command(
         with progress(console) as tell:
             fitted = fit_scorer(
                 learnt,
-                vectors=vectors,
+                embedder=embedder,
                 false_hits=false_hits,
                 confidence=confidence,
                 seed=seed,
                 progress=tell,
             )
         judge = SameAnswer(
-            fitted.model, version="fitted", certified=fitted.certified, vectors=vectors
+            fitted.model, version="fitted", certified=fitted.certified, embedder=embedder
         )
     else:
-        from scorers.pairs import load_default_pairs, load_pairs
+        from scorers.pair_artifact import load_default_pairs, load_pairs
 
         judge = (
-            load_default_pairs(vectors=vectors)
+            load_default_pairs(embedder=embedder)
             if scorer is None
-            else load_pairs(scorer, vectors=vectors)
+            else load_pairs(scorer, embedder=embedder)
         )
     console.print(escape(promise_in_words(judge.certified, false_hits if fit else None)))
     told = evaluate(asked, judge)

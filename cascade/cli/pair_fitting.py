@@ -12,11 +12,11 @@ from cascade.errors import ScorerError
 from .pair_files import LabelledPairs, likenesses
 
 if TYPE_CHECKING:
+    from scorers.embedders import Embedder
     from scorers.pair_bounds import Certified
     from scorers.pair_model import PairModel
-    from scorers.static_vectors import StaticVectors
 
-__all__ = ["Fitted", "embeddings", "fit_scorer", "promise_in_words"]
+__all__ = ["Fitted", "fit_scorer", "promise_in_words"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,23 +40,10 @@ class Fitted:
     auroc: float
 
 
-def embeddings(wanted: bool) -> StaticVectors | None:
-    """Return the vectors of the extra `embed`, or None.
-
-    Raises:
-        ScorerError: They are wanted and not installed.
-    """
-    if not wanted:
-        return None
-    from scorers.static_vectors import StaticVectors
-
-    return StaticVectors()
-
-
 def fit_scorer(
     pairs: LabelledPairs,
     *,
-    vectors: StaticVectors | None,
+    embedder: Embedder | None,
     false_hits: float,
     confidence: float,
     general: bool = False,
@@ -81,12 +68,12 @@ def fit_scorer(
             f"{LEAST_ROWS} are needed, and {LEAST_OF_A_CLASS} of each kind"
         )
     near, margin = likenesses(pairs)
-    rows = read_pairs(pairs.texts, near, margin, vectors)
+    rows = read_pairs(pairs.texts, near, margin, embedder)
     fitted = fit_pairs(
         rows,
         same,
         links(pairs.texts),
-        vectors=None if vectors is None else vectors.name,
+        vectors=None if embedder is None else embedder.name,
         general=general,
         seed=seed,
         progress=progress,

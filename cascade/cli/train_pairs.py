@@ -12,8 +12,9 @@ from rich.markup import escape
 
 from cascade.clock import SystemClock
 
+from .embed_option import EmbedOption, embedder_for
 from .pair_files import read_pair_files, tell_pairs_skipped
-from .pair_fitting import embeddings, fit_scorer, promise_in_words
+from .pair_fitting import fit_scorer, promise_in_words
 from .train import progress
 
 __all__ = ["train_pairs_command"]
@@ -28,9 +29,7 @@ def train_pairs_command(
         ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the scorer.")],
-    embed: Annotated[
-        bool, typer.Option("--embed", help="Compare the meaning of words too (extra `embed`).")
-    ] = False,
+    embed: EmbedOption = None,
     false_hits: Annotated[
         float,
         typer.Option(min=0.0001, max=0.5, help="Share of hits that may be wrong."),
@@ -52,17 +51,17 @@ def train_pairs_command(
 
     Example: cascade train-pairs pairs.jsonl.gz -o scorers/same
     """
-    from scorers.pairs import check_pairs_target, save_pairs
+    from scorers.pair_artifact import check_pairs_target, save_pairs
 
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     check_pairs_target(output)
-    vectors = embeddings(embed)
+    embedder = embedder_for(embed, console)
     found = read_pair_files(pairs)
     tell_pairs_skipped(console, found)
     with progress(console) as tell:
         fitted = fit_scorer(
             found,
-            vectors=vectors,
+            embedder=embedder,
             false_hits=false_hits,
             confidence=confidence,
             general=general,
@@ -78,7 +77,12 @@ def train_pairs_command(
         "seed": seed,
     }
     version = save_pairs(
-        output, fitted.model, fitted.certified, facts=facts, created=SystemClock().now_iso()
+        output,
+        fitted.model,
+        fitted.certified,
+        facts=facts,
+        created=SystemClock().now_iso(),
+        embedder=embedder,
     )
     told = {
         "scorer": str(output),

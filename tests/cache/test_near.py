@@ -212,6 +212,7 @@ class Judge:
     verdicts: dict[str, Told]
     version: str = "test/1"
     threshold: float = 0.9
+    slow: bool = False
     asked: list[tuple[str, float, float]] = field(default_factory=list)
 
     def judge(self, cached: str, asked: str, *, similarity: float, margin: float) -> Told:
@@ -285,7 +286,7 @@ def test_nothing_alike_is_not_judged() -> None:
 
 def test_with_the_shipped_scorer_a_paraphrase_hits_and_a_changed_number_does_not() -> None:
     """The whole path, without embeddings."""
-    from scorers.pairs import load_default_pairs
+    from scorers.pair_artifact import load_default_pairs
 
     made = Near(load_default_pairs())
     made.add("a", "s", "What is the best way to learn Python in 3 weeks?")

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade.errors import ScorerError
+from scorers.pair_artifact import SHIPPED, load_default_pairs, load_pairs, save_pairs
 from scorers.pair_bounds import (
     NEVER,
     certified_threshold,
@@ -30,7 +31,7 @@ from scorers.pair_frames import FRAMES, frame_of
 from scorers.pair_guards import GUARDS, SETTABLE, refusals
 from scorers.pair_model import COLUMNS, fit_pairs, links, read_pairs
 from scorers.pair_text import MAX_CHARACTERS, read_prompt, stem
-from scorers.pairs import SHIPPED, SameAnswer, load_default_pairs, load_pairs, save_pairs
+from scorers.pairs import SameAnswer
 from scorers.static_vectors import StaticVectors
 
 REFUSED = [
@@ -399,11 +400,11 @@ def test_a_saved_scorer_gives_the_same_scores(saved: Path) -> None:
 
 
 def test_what_is_promised_is_kept_with_the_scorer(saved: Path, tmp_path: Path) -> None:
-    """Of which pairs the rate is a share, too."""
+    """With the counts behind it."""
     judge = load_pairs(saved)
-    weaker = dataclasses.replace(judge.certified, others=123)
-    save_pairs(tmp_path / "weaker", judge._model, weaker, facts={}, created="")
-    assert load_pairs(tmp_path / "weaker").certified == weaker
+    other = dataclasses.replace(judge.certified, rate=0.02, hits=321, wrong=2, upper=0.0194)
+    save_pairs(tmp_path / "other", judge._model, other, facts={}, created="")
+    assert load_pairs(tmp_path / "other").certified == other
 
 
 def _no_manifest(folder: Path) -> None:
@@ -503,15 +504,17 @@ def test_static_vectors_know_what_words_mean(vectors: StaticVectors) -> None:
 
 def test_the_shipped_scorer_with_embeddings_works(vectors: StaticVectors) -> None:
     """And neither scorer is used with the other's inputs."""
-    judge = load_default_pairs(vectors=vectors)
+    judge = load_default_pairs(embedder=vectors)
     verdict = judge.judge(
         "How do I store white rice?",
         "What is the best way to store white rice?",
         similarity=0.8,
         margin=0.5,
     )
+    assert verdict.p_same is not None
     assert verdict.p_same > 0.9
-    with pytest.raises(ScorerError, match="embeddings"):
-        load_pairs(SHIPPED / "plain", vectors=vectors)
-    with pytest.raises(ScorerError, match="embeddings"):
-        load_pairs(SHIPPED / "embed")
+    with pytest.raises(ScorerError, match=r"fitted with the embedder none, .* used with static"):
+        load_pairs(SHIPPED / "none", embedder=vectors)
+    with pytest.raises(ScorerError, match=r"fitted with the embedder static, .* used with none"):
+        load_pairs(SHIPPED / "static", embedder="none")
+    assert load_pairs(SHIPPED / "static").version == judge.version
