@@ -21,9 +21,9 @@ TOKENS_AROUND = 12
 """Output tokens that number, quotes and comma of one answer take at most."""
 
 INSTRUCTION = (
-    "Answer each of the {count} questions below. They have nothing to do with each other.\n"
-    "Reply with one JSON object and nothing else. Its keys are the numbers of the questions, its "
-    "values the answers{kind}:\n{example}"
+    "There are {count} questions below. Answer every one of them exactly as you would if it was the "
+    "only one.\nReply with one JSON object and nothing else, which maps the number of each question "
+    "to its answer{kind}:\n{example}"
 )
 
 
@@ -63,7 +63,7 @@ def put_together(alone: Sequence[Request]) -> Together:
     as_json = _wants_json(alone[0])
     value: Any = {"…": "…"} if as_json else "…"
     example = json.dumps({str(n): value for n in range(1, count + 1)}, ensure_ascii=False)
-    kind = " as JSON objects" if as_json else " as text, each as short as if it was asked alone"
+    kind = " as a JSON object" if as_json else ""
     lines = [INSTRUCTION.format(count=count, kind=kind, example=example)]
     for n, request in enumerate(alone, start=1):
         margin = " " * (len(str(n)) + 2)
