@@ -36,6 +36,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "resilience",
         "ledgers",
         "cache",
+        "redis_link",
         "sinks",
         "tokens",
         "compress",

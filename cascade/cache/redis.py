@@ -88,7 +88,7 @@ class RedisCache:
             ConfigError: redis-py is missing, the address is none, or Redis refuses the password.
         """
         if self._line is None:
-            line = RedisLine(self._url, timeout_s=self._timeout_s, counts=self._counts)
+            line = RedisLine(self._url, timeout_s=self._timeout_s)
             line.start()
             self._line = line
 
@@ -160,12 +160,14 @@ class RedisCache:
 
     def stats(self) -> Mapping[str, int]:
         """Return counters by name. How much there is in all, only Redis knows."""
-        return self._counts.as_dict()
+        here = 0 if self._line is None else self._line.outages
+        return {**self._counts.as_dict(), "outages": self._counts.outages + here}
 
     async def aclose(self) -> None:
         """Disconnect."""
         line, self._line = self._line, None
         if line is not None:
+            self._counts.outages += line.outages
             await line.aclose()
 
     def _name(self, key: str) -> bytes:

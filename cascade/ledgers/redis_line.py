@@ -8,9 +8,7 @@ every call takes 0.4 ms and the asyncio client 0.25 ms, since nothing shares a r
 from __future__ import annotations
 
 import logging
-import random
 import threading
-import time
 from typing import Any
 
 import anyio
@@ -18,8 +16,8 @@ import anyio.from_thread
 import anyio.to_thread
 from anyio.lowlevel import EventLoopToken
 
-from ..errors import ConfigError
 from ..ports import Clock
+from ..redis_link import RedisLink
 from .budgets import Per, seconds_until_end
 from .ledger import ids
 from .redis_messages import Ask, Periods, Post
@@ -31,10 +29,6 @@ _log = logging.getLogger("cascade")
 
 _BATCH = 500
 """Most messages of a kind in one pipeline: some 10 ms of Redis's time."""
-
-_FIRST_PAUSE_S = 0.1
-_LONGEST_PAUSE_S = 5.0
-"""Pause before Redis is tried again, doubled after every failure up to the longest."""
 
 _KEEP_S = 86_400
 """How long a period is kept after its end, seconds: for late costs and clocks that are behind."""
@@ -52,9 +46,6 @@ class Line:
         clock: Tells how long keys are kept. Pauses between tries are real time: a thread waits.
 
     Attributes:
-        down: Whether Redis cannot be asked just now.
-        outages: How often it became so.
-        attempts: How often it was tried again.
         lost: Costs that Redis refused although it works.
     """
 
@@ -68,17 +59,19 @@ class Line:
         meanwhile: str,
         clock: Clock,
     ) -> None:
-        self.down = True
-        self.outages = 0
-        self.attempts = 0
         self.lost = 0
-        self._url = url
         self._timeout_s = timeout_s
         self._lease_s = lease_s
         self._prefix = prefix
-        self._meanwhile = meanwhile
         self._clock = clock
-        self._random = random.Random()  # noqa: S311 - spreads processes in time, keeps no secret
+        self._link = RedisLink(
+            url,
+            user="ledger",
+            timeout_s=timeout_s,
+            meanwhile=meanwhile,
+            # a full one answers, and stores nothing
+            probe=lambda client: client.set(f"{prefix}:probe", 1, ex=PROBE_S),
+        )
         self._ids = ids()
         self._wake = threading.Condition()
         self._asks: dict[str, Ask] = {}
@@ -86,16 +79,27 @@ class Line:
         self._unseen: dict[tuple[str, Periods], list[int]] = {}
         self._closing = False
         self._thread: threading.Thread | None = None
-        self._redis: Any = None
-        self._failures: tuple[type[Exception], ...] = ()
-        self._place = ""
-        self._pause_s = _FIRST_PAUSE_S
-        self._next_try = 0.0
+        self._ended = False
+
+    @property
+    def down(self) -> bool:
+        """Whether Redis cannot be asked just now, or nobody is left to ask it."""
+        return self._ended or self._link.down
+
+    @property
+    def outages(self) -> int:
+        """How often Redis could not be asked any more."""
+        return self._link.outages
+
+    @property
+    def attempts(self) -> int:
+        """How often Redis was tried again."""
+        return self._link.attempts
 
     @property
     def next_try_s(self) -> float:
         """Seconds until Redis is tried again, >= 0."""
-        return max(0.0, self._next_try - time.monotonic())
+        return self._link.next_try_s
 
     def start(self) -> None:
         """Connect and start the thread.
@@ -105,39 +109,8 @@ class Line:
         """
         if self._thread is not None:
             return
-        try:
-            import redis
-            from redis.backoff import NoBackoff
-            from redis.retry import Retry
-        except ImportError as exc:
-            raise ConfigError(
-                "a Redis ledger needs redis-py: pip install 'cascade-ask[redis]'"
-            ) from exc
-        self._failures = (redis.RedisError, OSError)
-        try:
-            self._redis = redis.Redis.from_url(
-                self._url,
-                socket_timeout=self._timeout_s,
-                socket_connect_timeout=self._timeout_s,
-                retry=Retry(NoBackoff(), 0),  # this module tries again itself, and counts once
-            )
-        except ValueError as exc:  # its message may quote the address, which may hold a password
-            raise ConfigError(
-                "ledger: url is not redis://host:port/db, rediss://… or unix://path"
-            ) from exc
-        where = self._redis.connection_pool.connection_kwargs
-        self._place = where.get("path") or f"{where.get('host')}:{where.get('port', 6379)}"
-        self._closing = False
-        try:
-            self._redis.set(f"{self._prefix}:probe", 1, ex=PROBE_S)
-        except self._failures as exc:
-            refused = (redis.AuthenticationError, redis.exceptions.NoPermissionError)
-            if isinstance(exc, refused) or "Authentication required" in str(exc):
-                self._redis.close()
-                raise ConfigError(f"ledger: Redis at {self._place} refuses: {exc}") from exc
-            self._note_outage(exc)
-        else:
-            self.down = False
+        self._closing = self._ended = False
+        self._link.connect()
         self._thread = threading.Thread(target=self._run, name="cascade-ledger", daemon=True)
         self._thread.start()
 
@@ -178,7 +151,7 @@ class Line:
         if self._thread is not None:
             await anyio.to_thread.run_sync(self._thread.join)
             self._thread = None
-            self._redis.close()
+            self._link.close()
 
     def keep_s(self, per: Per, period: str, now: str) -> int:
         """Return how long the keys of a period stay, seconds."""
@@ -203,15 +176,15 @@ class Line:
         try:
             self._serve()
         finally:
-            self.down = True  # nobody is to wait for a thread that has ended
+            self._ended = True  # nobody is to wait for a thread that has ended
 
     def _serve(self) -> None:
         while True:
             with self._wake:
                 self._wait_for_work()
                 closing = self._closing
-            if self.down:
-                self._try_again()
+            if self._link.down:
+                self._link.try_again()
             asks, posts = self._take()
             if asks or posts:
                 self._exchange(asks, posts)
@@ -220,13 +193,13 @@ class Line:
             if closing and (self.down or not (rest or self._asks)):
                 break
         if rest:
-            _log.error("ledger in Redis at %s: %d costs lost at closing", self._place, rest)
+            _log.error("ledger in Redis at %s: %d costs lost at closing", self._link.place, rest)
 
     def _wait_for_work(self) -> None:
         while not self._closing:
             if self.down:
-                wait = self._next_try - time.monotonic()
-                if wait <= 0:
+                wait = self._link.next_try_s
+                if not wait:
                     return
                 self._wake.wait(wait)
             elif self._asks or self._posts or self._unseen:
@@ -259,14 +232,14 @@ class Line:
     def _exchange(self, asks: list[Ask], posts: list[Post]) -> None:
         try:
             replies = self._send(asks, posts)
-        except self._failures as exc:
+        except self._link.failures as exc:
             replies = [exc] * (len(asks) + len(posts))
-            self._note_outage(exc)
+            self._link.note_outage(exc)
         refused = next((r for r in replies if isinstance(r, Exception)), None)
         if refused is None:
-            self._pause_s = _FIRST_PAUSE_S
-        elif not self.down and not self._takes_writes():
-            self._note_outage(refused)
+            self._link.note_answer()
+        elif not self.down and not self._link.works():
+            self._link.note_outage(refused)
         failed = [
             post
             for post, reply in zip(posts, replies[: len(posts)], strict=True)
@@ -280,13 +253,13 @@ class Line:
         elif failed:  # Redis works: waiting will not help them
             self.lost += len(failed)
             _log.error(
-                "ledger in Redis at %s: %d costs lost (%s)", self._place, len(failed), refused
+                "ledger in Redis at %s: %d costs lost (%s)", self._link.place, len(failed), refused
             )
         self._deliver(asks, [[] if isinstance(r, Exception) else r for r in replies[len(posts) :]])
 
     def _send(self, asks: list[Ask], posts: list[Post]) -> list[Any]:
         """Send all in one pipeline; return a reply or an exception for each, those of posts first."""
-        pipe = self._redis.pipeline(transaction=False)
+        pipe = self._link.client.pipeline(transaction=False)
         # The scripts go along every time: Redis may have been started anew since.
         if asks:
             pipe.script_load(RESERVE)
@@ -326,39 +299,6 @@ class Line:
                 with self._wake:
                     for ask in group:
                         self._give_back(ask)
-
-    def _takes_writes(self) -> bool:
-        """Return whether Redis answers and stores: a full one answers, and stores nothing."""
-        try:
-            self._redis.set(f"{self._prefix}:probe", 1, ex=PROBE_S)
-        except self._failures:
-            return False
-        return True
-
-    def _try_again(self) -> None:
-        self.attempts += 1
-        if self._takes_writes():
-            self.down = False
-            _log.warning("ledger in Redis at %s: back", self._place)
-        else:
-            self._pause()
-
-    def _note_outage(self, exc: Exception) -> None:
-        self.down = True
-        self.outages += 1
-        self._pause()
-        _log.error(
-            "ledger in Redis at %s: cannot be asked (%s: %s); until it is back %s",
-            self._place,
-            type(exc).__name__,
-            exc,
-            self._meanwhile,
-        )
-
-    def _pause(self) -> None:
-        pause = self._random.uniform(0.5, 1.0) * self._pause_s
-        self._next_try = time.monotonic() + pause
-        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
 
 
 def _wake_all(asks: list[Ask]) -> None:
