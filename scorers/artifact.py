@@ -19,8 +19,6 @@ import hashlib
 import json
 import os
 import platform
-import shutil
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -40,6 +38,7 @@ from .dataset import Dataset, read_dataset
 from .features import FEATURE_VERSION, OWN_NAMES, PROMPT_NAMES
 from .ladder import LadderModel
 from .ladder_fit import OutOfFold
+from .whole_folder import written_whole
 
 __all__ = ["FORMAT", "Artifact", "check_models", "check_target", "load", "save"]
 
@@ -154,24 +153,8 @@ def save(
         ScorerError: It cannot be written, or something else is in the way.
     """
     check_target(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-        try:
-            version = _write(folder, model, oof, dataset, facts, created)
-            folder.chmod(0o755)
-            if path.exists():
-                old = folder.with_name(folder.name + "-old")
-                path.rename(old)
-                folder.rename(path)
-                shutil.rmtree(old)
-            else:
-                folder.rename(path)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    except OSError as exc:
-        raise ScorerError(f"{path} cannot be written ({exc.strerror or exc})") from exc
-    return version
+    with written_whole(path) as folder:
+        return _write(folder, model, oof, dataset, facts, created)
 
 
 def load(path: str | Path, models: Sequence[str] | None = None) -> Artifact:

@@ -11,8 +11,6 @@ import hashlib
 import json
 import math
 import platform
-import shutil
-import tempfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,7 @@ from .pair_features import FEATURE_VERSION, Rarity
 from .pair_model import COLUMNS, PairModel
 from .pairs import SameAnswer
 from .trees import check_trees
+from .whole_folder import written_whole
 
 __all__ = ["check_pairs_target", "load_default_pairs", "load_pairs", "save_pairs"]
 
@@ -77,24 +76,8 @@ def save_pairs(
         ScorerError: It cannot be written, or something else is in the way.
     """
     check_pairs_target(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-        try:
-            version = _write(folder, model, certified, facts, created, embedder)
-            folder.chmod(0o755)
-            if path.exists():
-                old = folder.with_name(folder.name + "-old")
-                path.rename(old)
-                folder.rename(path)
-                shutil.rmtree(old)
-            else:
-                folder.rename(path)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    except OSError as exc:
-        raise ScorerError(f"{path} cannot be written ({exc.strerror or exc})") from exc
-    return version
+    with written_whole(path) as folder:
+        return _write(folder, model, certified, facts, created, embedder)
 
 
 def check_pairs_target(path: Path) -> None:
