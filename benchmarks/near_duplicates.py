@@ -34,11 +34,12 @@ from benchmarks._shared import DATA, absent, write_result
 from cascade.cache.near import FLOOR
 from cascade.cli.pair_files import LabelledPairs, likenesses, read_pair_files
 from cascade.errors import ScorerError
-from scorers.embedders import EMBEDDERS, Embedder, open_embedder
+from scorers.embedders import EMBEDDERS, Embedded, Embedder, open_embedder
 from scorers.pair_artifact import load_default_pairs
 from scorers.pair_bounds import NEVER, clopper_pearson, kept_threshold
 from scorers.pair_corpus import generate_pairs
 from scorers.pair_model import LEAST_ROWS, FittedPairs, fit_pairs, links, read_pairs
+from scorers.pair_text import PromptText
 from scorers.pairs import SameAnswer
 
 FILES = ("qqp", "qqp_hard", "paws", "mrpc")
@@ -118,6 +119,22 @@ class Scored:
         last = np.r_[ranked[1:] != ranked[:-1], True] & (ranked > 0)
         good = np.flatnonzero(last & (wrong <= rate * among))
         return float(ranked[good[-1]]) if len(good) else NO_THRESHOLD
+
+
+class Remembering:
+    """An embedder that embeds a text once: here every text is needed five times."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self.name, self.slow = embedder.name, embedder.slow
+        self._embedder = embedder
+        self._known: dict[str, Embedded] = {}
+
+    def embed(self, prompts: Sequence[tuple[str, PromptText]]) -> list[Embedded]:
+        """Return the vectors of prompts."""
+        new = {text: prompt for text, prompt in prompts if text not in self._known}
+        found = self._embedder.embed(list(new.items()))
+        self._known.update(zip(new, found, strict=True))
+        return [self._known[text] for text, _ in prompts]
 
 
 def judged(half: Half, judge: SameAnswer) -> Scored:
@@ -254,7 +271,8 @@ def _embedders(smoke: bool) -> dict[str, Embedder | None]:
         if smoke and kind == "minilm":
             continue
         try:
-            found[kind] = open_embedder(kind)
+            embedder = open_embedder(kind)
+            found[kind] = None if embedder is None else Remembering(embedder)
         except ScorerError as exc:
             print(f"{kind}: {exc}")
     return found

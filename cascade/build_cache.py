@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .cached import Keeping
 from .caching import CacheSettings
-from .errors import ConfigError
+from .errors import ConfigError, ScorerError
 from .ports import Cache, Clock
 from .types import Request
 
@@ -130,10 +130,13 @@ def near_search(wanted: NearConfig | None = None) -> Near:
     given: dict[str, Any] = {}
     if wanted is not None:
         given = {"allow": wanted.allow, "embedder": wanted.embedder}
-    if wanted is None or wanted.scorer is None:
-        judge = load_default_pairs(**given)
-    else:
-        judge = load_pairs(wanted.scorer, **given)
+    try:
+        if wanted is None or wanted.scorer is None:
+            judge = load_default_pairs(**given)
+        else:
+            judge = load_pairs(wanted.scorer, **given)
+    except ScorerError as exc:
+        raise ScorerError(f"cache.near: {exc}") from exc
     near = Near(judge)
     if wanted is not None and wanted.threshold is not None:
         near.threshold = wanted.threshold

@@ -14,6 +14,7 @@ from cascade import Cascade
 from cascade.cache import DiskCache, MemoryCache
 from cascade.cache.near import Near, NearHit, NearMiss
 from cascade.caching import CacheSettings
+from cascade.errors import ScorerError
 from cascade.testing import ListSink, ScriptedClient, ScriptedScorer, reply
 
 from .ladders import two_rungs
@@ -163,3 +164,26 @@ async def test_an_engine_takes_in_the_prompts_of_what_its_store_holds(tmp_path: 
         await ladder.ask(ASKED)
     async with make() as ladder:
         assert (await ladder.ask(PARAPHRASE)).cache is not None
+
+
+def test_a_ladder_file_names_the_embedder(tmp_path: Path) -> None:
+    """A scorer that was fitted with another one is refused; unsaid, it is the scorer's own."""
+    from cascade.build_cache import near_search
+    from cascade.config import NearConfig
+    from scorers.embedders import open_embedder
+    from scorers.pair_artifact import SHIPPED
+
+    static = str(SHIPPED / "static")
+    with pytest.raises(ScorerError, match=r"cache\.near: .* fitted with .* static, .* with minilm"):
+        near_search(NearConfig(scorer=static, embedder="minilm"))
+    try:
+        open_embedder("static")
+    except ScorerError as exc:
+        pytest.skip(str(exc))
+    versions = {
+        near_search(NearConfig(scorer=static)).version,
+        near_search(NearConfig(scorer=static, embedder="static")).version,
+        near_search(NearConfig(embedder="static")).version,
+    }
+    assert len(versions) == 1
+    assert near_search().version not in versions

@@ -60,6 +60,29 @@ def test_the_second_ask_says_that_it_was_a_hit(
     assert "$0 in all" in second
 
 
+def test_stats_count_hits_out_of_the_log(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of all processes that wrote it."""
+    for _ in range(3):
+        run(capsys, "ask", CAPITAL, "-c", config)
+    out, _, _ = run(capsys, "cache", "stats", "-c", config, "--json")
+    assert json.loads(out)["log"] == {"asks": 3, "exact_hits": 2, "near_hits": 0}
+    assert "exact hits" in run(capsys, "cache", "stats", "-c", config)[0]
+
+
+def test_an_entry_is_removed_by_the_beginning_of_its_key(
+    config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `ls` shows it; a beginning of several is refused, and removes nothing."""
+    run(capsys, "ask", CAPITAL, "-c", config)
+    run(capsys, "ask", CAPITAL, "--temperature", "0", "-c", config)
+    first, second = keys(capsys, config)
+    _, err, code = run(capsys, "cache", "rm", "", "-c", config)
+    assert "2 entries with a key that begins with ''" in err
+    assert code != 0
+    assert "1 entry removed" in run(capsys, "cache", "rm", first[:12], "-c", config)[0]
+    assert keys(capsys, config) == [second]
+
+
 def test_entries_are_listed_shown_and_removed(
     config: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

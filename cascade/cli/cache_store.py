@@ -95,7 +95,8 @@ def show_command(
 
 def rm_command(
     keys: Annotated[
-        list[str] | None, typer.Argument(help="Keys of entries.", metavar="[KEY]...")
+        list[str] | None,
+        typer.Argument(help="Keys of entries, or beginnings of them.", metavar="[KEY]..."),
     ] = None,
     tag: Annotated[str | None, typer.Option(help="Those with this tag.")] = None,
     model: Annotated[str | None, typer.Option(help="Those this model answered.")] = None,
@@ -116,10 +117,15 @@ def rm_command(
     if not keys and not everything and all(option is None for option in options):
         raise ConfigError("nothing to remove is named; give keys, --tag, --model, … or --all")
 
+    named: dict[str, list[str]] = {key: [] for key in keys or ()}
+
     def fits(entry: CacheEntry, now: datetime) -> bool:
         stored_at = datetime.fromisoformat(entry.stored_at)
+        beginnings = [key for key in named if entry.key.startswith(key)]
+        for key in beginnings:
+            named[key].append(entry.key)
         return (
-            (not keys or entry.key in keys)
+            (not named or bool(beginnings))
             and (tag is None or tag in entry.tags)
             and (model is None or entry.model == model)
             and (tenant is None or entry.tenant == tenant)
@@ -132,6 +138,9 @@ def rm_command(
         now = datetime.fromisoformat(SystemClock().now_iso())
         async with _opened(config) as store:
             found = [entry.key async for entry in store.entries() if fits(entry, now)]
+            for key, its in named.items():
+                if len(its) > 1 and key not in its:
+                    raise LogError(f"{len(its)} entries with a key that begins with {key!r:.40}")
             return await store.remove(found)
 
     count = anyio.run(run)
@@ -139,12 +148,17 @@ def rm_command(
 
 
 def stats_command(config: _Config = None, json: _Json = False) -> None:
-    """Say how much a cache holds: entries, bytes, entries by model and by tenant.
+    """Say how much a cache holds: entries, bytes, entries by model and by tenant; and how it was used.
 
-    Hits and misses are counted by each engine (`Cascade.cache_stats`) and in the decision log.
+    Hits are counted in the ladder's decision log, if it has one. Audits of near hits, outages and
+    whatever went wrong are counted by each engine (`Cascade.cache_stats`).
 
     Example: cascade cache stats -c ladder.yaml
     """
+
+    from cascade import build
+
+    settings = build.ladder_settings(config or build.default_config_path())
 
     async def run() -> tuple[dict[str, int], Counter[str], Counter[str]]:
         models, tenants = Counter[str](), Counter[str]()
@@ -159,6 +173,8 @@ def stats_command(config: _Config = None, json: _Json = False) -> None:
 
     stats, models, tenants = anyio.run(run)
     told = {"store": stats, "models": dict(models), "tenants": dict(tenants)}
+    if settings.log is not None and Path(settings.log.path).exists():
+        told["log"] = _used(Path(settings.log.path))
     if json:
         print(msgspec.json.format(msgspec.json.encode(told), indent=2).decode())
         return
@@ -167,8 +183,22 @@ def stats_command(config: _Config = None, json: _Json = False) -> None:
     table.add_column("number", justify="right")
     for part, numbers in told.items():
         for name, number in numbers.items():
-            table.add_row(name if part == "store" else f"{part[:-1]} {name}", f"{number:,}")
+            title = f"{part[:-1]} {name}" if part in ("models", "tenants") else name
+            table.add_row(title.replace("_", " "), f"{number:,}")
     Console().print(table)
+
+
+def _used(log: Path) -> dict[str, int]:
+    """Return how many asks a decision log has, and how many were hits."""
+    from cascade.log_reader import LogReader
+
+    asks, hits = 0, Counter[str]()
+    for record in LogReader(path=log):
+        asks += 1
+        cache = record.get("cache")
+        if isinstance(cache, dict):
+            hits[str(cache.get("kind"))] += 1
+    return {"asks": asks, "exact_hits": hits["exact"], "near_hits": hits["near"]}
 
 
 def warm_command(
