@@ -1,8 +1,9 @@
 """What do several questions in one call save, and what do they cost in quality? On local models.
 
 Headlines of a shared log, one system message with the log's 22 worked examples, asked singly and 2, 4
-and 8 a call. Quality is the share of right words; differences are paired by question, their 95 %
-intervals bootstrap groups of eight neighbours, as answers given together are not independent.
+and 8 a call; then 4 and 8 a call with answers below a confidence of 0.9 asked alone after all. Quality
+is the share of right words; differences are paired by question, their 95 % intervals bootstrap groups of
+eight neighbours, as answers given together are not independent.
 
     python benchmarks/ask_many.py [--questions 104] [--models NAME,…] [--schema] [--smoke]
 
@@ -33,13 +34,23 @@ from cascade.local.catalogue import MODELS, RUNTIME, LocalModel
 from cascade.local.models import model_file
 from cascade.local.packages import install, missing
 from cascade.local.server import serve
+from cascade.policy import Thresholds
 from cascade.records import TrafficRow
 from cascade.together import Together
 from cascade.traffic_log import TrafficLog
+from scorers import LogprobScorer
 
 LOG = "local_headlines"
-WAYS = ((1, False), (2, False), (4, False), (8, False))
-"""Questions a call, and whether the reply is held to a JSON schema."""
+WAYS: tuple[tuple[int, float | None], ...] = (
+    (1, None),
+    (2, None),
+    (4, None),
+    (8, None),
+    (4, 0.9),
+    (8, 0.9),
+)
+"""Questions a call, and the confidence below which an answer is asked alone after all; None: none is.
+0.9 was fixed before anything was run."""
 GROUP = 8
 MAX_TOKENS = 8
 BOOTSTRAPS = 2_000
@@ -54,6 +65,7 @@ class Way:
     Attributes:
         model: Who was asked.
         per_call: Questions a call.
+        accept: Confidence below which an answer was asked alone; None: readable was enough.
         structured: Whether the reply was held to a JSON schema.
         right: For each question whether the answer was right.
         alone: Share of the questions that were asked alone after all.
@@ -66,6 +78,7 @@ class Way:
 
     model: str
     per_call: int
+    accept: float | None
     structured: bool
     right: tuple[bool, ...]
     alone: float
@@ -134,10 +147,11 @@ async def ask_all(
     counting: Counting,
     rows: Sequence[TrafficRow],
     before: str,
-    per_call: int,
+    way: tuple[int, float | None],
     structured: bool,
 ) -> Way:
     """Ask every question one way."""
+    per_call, accept = way
     counting.prompt_tokens.clear()
     started = time.perf_counter()
     results = await engine.ask_many(
@@ -148,6 +162,7 @@ async def ask_all(
         at_once=1,
         temperature=0.0,
         max_tokens=MAX_TOKENS,
+        policy=Thresholds(accept={} if accept is None else {engine.ladder.rungs[0].model: accept}),
     )
     seconds = time.perf_counter() - started
     assert [r.question for r in results] == [row.prompt for row in rows]
@@ -160,6 +175,7 @@ async def ask_all(
     return Way(
         model=rung.model,
         per_call=per_call,
+        accept=accept,
         structured=structured,
         right=tuple(is_right(r, row.reference) for r, row in zip(results, rows, strict=True)),
         alone=float(np.mean([r.why_alone is not None for r in results])),
@@ -192,18 +208,16 @@ def interval(ways: tuple[Way, Way], seed: int = 0) -> tuple[float, float, float]
 
 
 def engine_of(model: str, usd_per_million: float, client: object) -> tuple[Cascade, Counting]:
-    """Return a ladder of one rung that takes every answer it can read."""
+    """Return a ladder of one rung without a threshold of its own."""
     counting = Counting(client)
     price = Price(input=usd_per_million, output=usd_per_million)
     rung = Rung(model=model, provider="p", unknown="accept", price=price)
-    return Cascade(Ladder(name="ask_many", rungs=(rung,)), {"p": counting}), counting
+    ladder = Ladder(name="ask_many", rungs=(rung,))
+    return Cascade(ladder, {"p": counting}, scorer=LogprobScorer()), counting
 
 
 async def local(
-    model: LocalModel,
-    rows: Sequence[TrafficRow],
-    before: str,
-    ways_to_ask: Sequence[tuple[int, bool]],
+    model: LocalModel, rows: Sequence[TrafficRow], before: str, structured: bool
 ) -> list[Way]:
     """Ask a local model every way."""
     await install(missing([RUNTIME]))
@@ -222,8 +236,8 @@ async def local(
             client = provider_clients(ladder_settings(ladder))["p"]
         engine, counting = engine_of(model.name, model.usd_per_million, client)
         async with engine:
-            for per_call, structured in WAYS:
-                ways.append(await ask_all(engine, counting, rows, before, per_call, structured))
+            for way in WAYS:
+                ways.append(await ask_all(engine, counting, rows, before, way, structured))
                 tell(ways)
     return ways
 
@@ -234,6 +248,7 @@ def tell(ways: Sequence[Way]) -> None:
     d, low, high = interval((first, newest))
     paired = "" if newest is first else f"{100 * d:+5.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
     name = f"{newest.per_call}{' schema' if newest.structured else ''}"
+    name += "" if newest.accept is None else f", ≥{newest.accept:g}"
     print(
         f"{newest.model:20s} {name:>9s} {np.mean(newest.right):8.1%} {paired:>22s} "
         f"{newest.alone:7.1%} {newest.calls:6d} {newest.prompt_tokens:9.0f} "
@@ -254,8 +269,8 @@ async def smoke() -> list[Way]:
     before = "Say the first word. " * 100
     ways: list[Way] = []
     async with engine:
-        for per_call, structured in (*WAYS, (4, True)):
-            ways.append(await ask_all(engine, counting, rows, before, per_call, structured))
+        for way in WAYS:
+            ways.append(await ask_all(engine, counting, rows, before, way, way[0] == 8))
             tell(ways)
     assert all(all(way.right) for way in ways)
     assert [way.calls for way in ways[:4]] == [24, 12, 6, 3]
@@ -288,8 +303,7 @@ def main(arguments: Sequence[str]) -> int:
     told = []
     for model in MODELS:
         if model.name in given.models.split(","):
-            ways = [(count, given.schema and count > 1) for count, _ in WAYS]
-            told += anyio.run(local, model, rows, before, ways)
+            told += anyio.run(local, model, rows, before, given.schema)
     write_result("ask_many", {"log": LOG, "n": len(rows), "ways": [asdict(way) for way in told]})
     return 0
 

@@ -18,6 +18,7 @@ from typing import Any, Self
 import anyio
 import anyio.to_thread
 
+from .by_part import ByPart, FirstAnswer
 from .caching import CacheSettings, Caching
 from .clock import SystemClock
 from .drafts import Outlet
@@ -28,7 +29,7 @@ from .events import Done
 from .fingerprint import request_digest
 from .intake import Prompt, check_labels, make_context, make_demand, make_request
 from .ladder import Ladder
-from .many import ByPart, FirstAnswer, Parts, ask_many
+from .many import Parts, ask_many
 from .policy import Policy, Thresholds
 from .ports import Client, Clock, Observer, PrefixScorer, Scorer, Sink, Tracer
 from .recording import Recorder

@@ -7,7 +7,6 @@ escalated, is asked alone the usual way.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +16,7 @@ import anyio
 from msgspec.structs import replace
 
 from .budget import tokens_used
+from .by_part import score_of
 from .errors import (
     AllRungsFailed,
     BadResponse,
@@ -29,23 +29,23 @@ from .errors import (
     RequestRefused,
     RunError,
 )
-from .intake import Prompt, make_demand, make_request
+from .intake import Prompt, check_labels, make_demand, make_request
 from .ladder import Ladder
+from .one_of_many import Question, shared
 from .policy import Decision, Policy, State
-from .ports import Clock, Scorer
-from .pricing import add_costs, shares
+from .ports import Clock
+from .pricing import add_costs
 from .rules import Gate, failed_gates
 from .together import (
     Part,
-    Together,
     joint_format,
     joint_max_tokens,
     put_together,
     take_apart,
 )
-from .types import Answer, Attempt, Message, OneOfMany, Request, Result, Score
+from .types import Attempt, Message, OneOfMany, Result
 
-__all__ = ["MOST_PER_CALL", "ByPart", "FirstAnswer", "Parts", "ask_many"]
+__all__ = ["MOST_PER_CALL", "Parts", "ask_many"]
 
 MOST_PER_CALL = 64
 """Questions that one call may hold."""
@@ -53,7 +53,6 @@ MOST_PER_CALL = 64
 Ask = Callable[..., Awaitable[Result]]
 """`Cascade.ask`."""
 
-_NO_SCORER = Score(confidence=None, why_unknown="no scorer")
 _REQUEST_OPTIONS = ("temperature", "max_tokens", "seed", "response_format")
 _ALONE_ONLY = ("cache", "max_age_s", "cache_tags")
 _KEY = "ask_many"
@@ -76,90 +75,6 @@ class Parts:
     gates: tuple[Gate, ...]
     clock: Clock
     new_id: Callable[[], str]
-
-
-class PartScores(Score, frozen=True, kw_only=True):
-    """What a scorer says of each answer in a reply to several questions.
-
-    Attributes:
-        parts: The scores in the order of the questions; None where there is no usable answer.
-    """
-
-    parts: tuple[Score | None, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FirstAnswer:
-    """The policy of a joint call: as `inner` until a model has answered, then stop.
-
-    Whether the answers are good enough is decided one by one afterwards.
-    """
-
-    inner: Policy
-
-    @property
-    def version(self) -> str:
-        """``together/`` and the version of the policy whose first choice is taken."""
-        return f"together/{self.inner.version}"
-
-    @property
-    def needs_forecast(self) -> bool:
-        """As the policy whose first choice is taken."""
-        return self.inner.needs_forecast
-
-    def decide(self, state: State) -> Decision:
-        """Stop at the first answer."""
-        if any(attempt.answer is not None for attempt in state.attempts):
-            reason = "each of its answers is decided about by itself"
-            return Decision(rung=None, reason=reason, accepted=True)
-        return self.inner.decide(state)
-
-
-class ByPart:
-    """A scorer that scores a reply to several questions answer by answer.
-
-    Any other request goes to the scorer as it is. The confidence of a whole reply is unknown; in
-    the decision log `measures` has that of each answer under its number.
-
-    Args:
-        scorer: Scores single answers.
-        gates: Answers that fail one are not scored.
-    """
-
-    def __init__(self, scorer: Scorer, gates: Sequence[Gate]) -> None:
-        self._scorer = scorer
-        self._gates = tuple(gates)
-        self.version = scorer.version
-        self.is_immediate = getattr(scorer, "is_immediate", False)
-
-    async def score(self, request: Request, attempts: Sequence[Attempt]) -> Score:
-        """Return the scorer's word on the newest answer, or on each answer in it."""
-        asked = request.messages[-1]
-        if not isinstance(asked, Together) or not attempts or attempts[-1].answer is None:
-            return await self._scorer.score(request, attempts)
-        attempt = attempts[-1]
-        assert attempt.answer is not None
-        found: list[Score | None] = []
-        for single, part in zip(asked.alone, take_apart(attempt.answer, asked.alone), strict=True):
-            found.append(await self._one(single, part, attempt))
-        known = [None if score is None else score.confidence for score in found]
-        return PartScores(
-            confidence=None,
-            why_unknown="several answers in one: `measures` has the confidence of each",
-            measures={
-                str(n): math.nan if value is None else value for n, value in enumerate(known, 1)
-            },
-            cost_usd=add_costs(*(score.cost_usd for score in found if score is not None)),
-            parts=tuple(found),
-        )
-
-    async def _one(self, single: Request, part: Part, attempt: Attempt) -> Score | None:
-        """Return the score of one answer; unknown where its own tokens are not known."""
-        if part.answer is None or failed_gates(self._gates, single, part.answer):
-            return None
-        if part.why_no_logprobs is not None:
-            return Score(confidence=None, why_unknown=part.why_no_logprobs)
-        return await self._scorer.score(single, [replace(attempt, answer=part.answer)])
 
 
 async def ask_many(
@@ -207,6 +122,7 @@ class _Many:
         self._per_call, self._structured = per_call, structured
         self._before = _messages(preamble)
         self._options = dict(options)
+        check_labels(options.get("tenant"), options.get("metadata"))
         self._metadata = dict(self._options.pop("metadata", None) or {})
         if _KEY in self._metadata:
             raise RequestError(
@@ -230,7 +146,7 @@ class _Many:
         self._id = parts.new_id()
         request = {name: self._options.get(name) for name in _REQUEST_OPTIONS}
         make_request([*self._before, _user("?")], **request)  # a bad option concerns all
-        self._all = [_Question(n, text) for n, text in enumerate(questions, start=1)]
+        self._all = [Question(n, text) for n, text in enumerate(questions, start=1)]
         for question in self._all:
             try:
                 question.alone = make_request([*self._before, _user(question.text)], **request)
@@ -266,7 +182,7 @@ class _Many:
         except ExceptionGroup as group:  # a mistake in somebody's own code: raised as itself
             raise _first(group) from group
 
-    async def _ask_together(self, group: Sequence[_Question]) -> None:
+    async def _ask_together(self, group: Sequence[Question]) -> None:
         alone = [question.alone for question in group if question.alone is not None]
         asked = put_together(alone)
         own = self._options.get("max_tokens")
@@ -290,23 +206,22 @@ class _Many:
             assert error is not None
             ask_id = getattr(error, "ask_id", None)
             attempts, cost_usd = _spent_on(error)
+        parts = () if result is None else take_apart(result.answer, alone)
         for place, (question, share) in enumerate(
-            zip(group, _shared(attempts, cost_usd, len(group)), strict=True)
+            zip(group, shared(attempts, cost_usd, len(group)), strict=True)
         ):
             question.heard_part(ask_id, share, len(group))
             if result is not None:
-                self._decide(question, result, place, alone)
+                self._decide(question, result, place, parts[place])
             elif error is not None and _is_about_the_request(error):
                 question.why_alone = f"asked together it failed: {type(error).__name__}"
             else:
                 question.error = error
 
-    def _decide(
-        self, question: _Question, result: Result, place: int, alone: Sequence[Request]
-    ) -> None:
+    def _decide(self, question: Question, result: Result, place: int, part: Part) -> None:
         """Keep the answer to one question of a joint call, or say why it is to be asked alone."""
-        single = alone[place]
-        part = take_apart(result.answer, alone)[place]
+        single = question.alone
+        assert single is not None
         if part.answer is None:
             question.why_alone = part.why_not
             return
@@ -315,7 +230,7 @@ class _Many:
             question.why_alone = "failed gate " + ", ".join(g.partition(":")[0] for g in failed)
             return
         at = next(i for i, a in enumerate(result.attempts) if a.answer is result.answer)
-        score = _score_of(result.attempts[at], place)
+        score = score_of(result.attempts[at], place)
         attempt = replace(
             question.attempts[at], answer=part.answer, score=score, verdict="escalated"
         )
@@ -331,27 +246,28 @@ class _Many:
                 request=single,
             )
         )
-        if decision.rung is not None:
-            question.why_alone = decision.reason
-            return
         kept = replace(
             attempt, verdict="accepted", reason=decision.reason, threshold=decision.threshold
         )
-        question.keep(kept, at)
+        if decision.rung is not None or _is_unsure(decision, score.confidence):
+            question.why_alone = decision.reason
+            question.spare = (kept, at)
+        else:
+            question.keep(kept, at)
 
-    async def _ask_alone(self, question: _Question) -> None:
+    async def _ask_alone(self, question: Question) -> None:
         try:
             prompt = [*self._before, _user(question.text)]
             result = await self._put(prompt, [question], dict(self._options))
         except CascadeError as exc:
             question.heard(getattr(exc, "ask_id", None), *_spent_on(exc))
-            question.error = exc
+            question.fail(exc)
             return
         question.heard(result.id, result.attempts, result.cost_usd)
         question.take(result)
 
     async def _put(
-        self, prompt: Prompt, group: Sequence[_Question], options: dict[str, Any]
+        self, prompt: Prompt, group: Sequence[Question], options: dict[str, Any]
     ) -> Result:
         """Ask within what is left of time and money."""
         if self._ends is not None:
@@ -385,101 +301,11 @@ class _Many:
         self._used_tokens += tokens_used(attempts)
 
 
-class _Question:
-    """What is known of one question."""
-
-    def __init__(self, number: int, text: str) -> None:
-        self.number = number
-        self.text = text
-        self.alone: Request | None = None
-        self.error: CascadeError | None = None
-        self.answer: Answer | None = None
-        self.why_alone: str | None = None
-        self.together = 1
-        self.share_usd: float | None = 0.0
-        self.attempts: tuple[Attempt, ...] = ()
-        self._alone_usd: float | None = 0.0
-        self._ask_ids: tuple[str, ...] = ()
-        self._kept: Attempt | None = None
-        self._degraded: str | None = None
-
-    def heard(
-        self, ask_id: str | None, attempts: Sequence[Attempt], cost_usd: float | None
-    ) -> None:
-        """Note an ask of its own."""
-        self._ask_ids += () if ask_id is None else (ask_id,)
-        self._alone_usd = cost_usd
-        self.attempts += tuple(attempts)
-
-    def heard_part(self, ask_id: str | None, part: _Share, together: int) -> None:
-        """Note a joint ask, with this question's share of it."""
-        self._ask_ids += () if ask_id is None else (ask_id,)
-        self.share_usd, self.attempts, self.together = part.cost_usd, part.attempts, together
-
-    def keep(self, attempt: Attempt, place: int) -> None:
-        """Take the answer of a joint call; `attempt` is the one that holds it."""
-        self.attempts = (*self.attempts[:place], attempt, *self.attempts[place + 1 :])
-        self.answer, self._kept = attempt.answer, attempt
-
-    def take(self, result: Result) -> None:
-        """Take the answer to the question alone."""
-        self.answer, self._degraded = result.answer, result.degraded
-        self._kept = next(a for a in result.attempts if a.answer is result.answer)
-
-    def result(self, id: str) -> OneOfMany:
-        """Return what has become of it."""
-        kept = self._kept
-        score = None if kept is None else kept.score
-        return OneOfMany(
-            id=id,
-            question=self.text,
-            answer=self.answer,
-            model=None if kept is None else kept.model,
-            rung=None if kept is None else kept.rung,
-            confidence=None if kept is None else kept.confidence,
-            why_unknown=None if score is None else score.why_unknown,
-            cost_usd=add_costs(self.share_usd, self._alone_usd),
-            share_usd=self.share_usd,
-            together=self.together,
-            why_alone=self.why_alone,
-            attempts=self.attempts,
-            ask_ids=self._ask_ids,
-            degraded=self._degraded,
-            error=None if self.answer is not None else self.error,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Share:
-    """What a question bears of a joint ask: its attempts, each with a share of its cost, and of the whole."""
-
-    attempts: tuple[Attempt, ...]
-    cost_usd: float | None
-
-
-def _shared(attempts: Sequence[Attempt], cost_usd: float | None, count: int) -> list[_Share]:
-    by_attempt = [shares(attempt.cost_usd, count) for attempt in attempts]
-    return [
-        _Share(
-            attempts=tuple(
-                replace(attempt, cost_usd=costs[i])
-                for attempt, costs in zip(attempts, by_attempt, strict=True)
-            ),
-            cost_usd=share,
-        )
-        for i, share in enumerate(shares(cost_usd, count))
-    ]
-
-
-def _score_of(attempt: Attempt, place: int) -> Score:
-    """Return what the scorer said of one answer in a reply, its cost left with the reply's."""
-    whole = attempt.score
-    if whole is None:
-        return _NO_SCORER
-    score = whole.parts[place] if isinstance(whole, PartScores) else None
-    if score is None:
-        return Score(confidence=None, why_unknown=whole.why_unknown)
-    return score
+def _is_unsure(decision: Decision, confidence: float | None) -> bool:
+    """Return whether an answer missed its threshold with no other rung left: alone it may be better."""
+    if decision.accepted or decision.threshold is None:
+        return False
+    return confidence is None or confidence < decision.threshold
 
 
 def _is_about_the_request(error: CascadeError) -> bool:
@@ -496,7 +322,7 @@ def _spent_on(error: CascadeError) -> tuple[tuple[Attempt, ...], float | None]:
     return tuple(error.attempts), error.cost_usd
 
 
-def _evenly(questions: Sequence[_Question], most: int) -> Iterator[list[_Question]]:
+def _evenly(questions: Sequence[Question], most: int) -> Iterator[list[Question]]:
     """Yield groups of at most `most`, as few as can be, whose sizes differ by one at most."""
     count = -(-len(questions) // most)
     for i in range(count):

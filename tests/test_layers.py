@@ -50,6 +50,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "engine",
         "many",
+        "one_of_many",
+        "by_part",
         "driver",
         "drafts",
         "streaming",

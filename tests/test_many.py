@@ -44,6 +44,7 @@ class Model:
         wrong: Questions that it leaves out of a reply to several.
         unsure: Questions whose tokens have a probability of 0.1 each, unless asked alone.
         refuses: A question that makes it refuse the whole call.
+        refuses_alone: A question that it refuses only when it is asked alone.
         delay_s: How long a call takes.
     """
 
@@ -53,11 +54,13 @@ class Model:
         wrong: Sequence[str] = (),
         unsure: Sequence[str] = (),
         refuses: str | None = None,
+        refuses_alone: str | None = None,
         error: Exception | None = None,
         delay_s: float = 0.0,
     ) -> None:
         self.calls: list[ModelCall] = []
         self._wrong, self._unsure, self._refuses = wrong, unsure, refuses
+        self._alone = refuses_alone
         self._error, self._delay_s = error, delay_s
 
     async def complete(self, call: ModelCall) -> Answer:
@@ -71,7 +74,7 @@ class Model:
         )
         if self._error is not None and isinstance(asked, Together):
             raise self._error
-        if self._refuses in questions:
+        if self._refuses in questions or [self._alone] == questions:
             raise ContentRefused("refused", provider="p", model=call.model, status=400)
         pieces = []
         for n, question in enumerate(questions, 1):
@@ -366,6 +369,7 @@ async def test_options_of_an_answer_reach_the_call_and_its_limit_grows() -> None
         ({"temperature": -1}, "temperature"),
         ({"deadline_s": -1}, "deadline_s"),
         ({"preamble": 3}, "preamble: prompt: int given"),
+        ({"metadata": 7}, "metadata: int given; allowed: a mapping or None"),
         ({"metadata": {"ask_many": 1}}, "metadata['ask_many']: given"),
     ],
     ids=lambda value: str(value)[:40],
@@ -402,6 +406,30 @@ async def test_a_demanded_confidence_holds_for_each_answer() -> None:
     async with ladder:
         results = await ladder.ask_many(QUESTIONS[:2], per_call=2, min_confidence=0.95)
     assert [r.why_alone is None for r in results] == [False, True]
+
+
+async def test_an_unsure_answer_is_better_than_none_when_asking_alone_fails() -> None:
+    """It says what it is."""
+    ladder, _ = engine(Model(unsure=["say w1"], refuses_alone="say w1"))
+    async with ladder:
+        first, second = await ladder.ask_many(QUESTIONS[:2], per_call=2)
+    assert (first.text, first.error) == ("w1", None)
+    assert first.degraded == "confidence 0.10 < 0.80; asked alone it failed: AllRungsFailed"
+    assert first.confidence == pytest.approx(0.1)
+    assert len(first.ask_ids) == 2
+    assert second.degraded is None
+
+
+async def test_the_only_rung_is_asked_again_alone_where_it_missed_its_threshold() -> None:
+    """Without a threshold its answers stay."""
+    for accept, alone in ((0.8, True), (None, False)):
+        rung = Rung(model="small", provider="p", accept=accept, price=Price(input=1, output=1))
+        model = Model(unsure=["say w1"])
+        one = Cascade(Ladder(name="one", rungs=(rung,)), {"p": model}, scorer=LogprobScorer())
+        async with one:
+            results = await one.ask_many(QUESTIONS[:2], per_call=2)
+        assert (results[0].why_alone is not None) is alone
+        assert results[1].why_alone is None
 
 
 def test_a_blocking_engine_has_it_too() -> None:
