@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -11,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from .build_cache import cache_settings, keeping
 from .build_checks import check_recorded
 from .build_clients import hedge, provider_clients
+from .build_compress import compression, lossy_without_evidence
 from .build_parts import PythonParts
 from .build_spending import check_prices, spending, tenant_limits
 from .build_telemetry import metrics, tracer
 from .errors import ConfigError
 from .ports import Client, Scorer
 from .pricing import Price, cost_usd
+from .tokens import TokenCounter, offline_encoder
 
 if TYPE_CHECKING:
     from .cached import Keeping
@@ -32,6 +35,7 @@ __all__ = [
     "default_config_path",
     "engine_from_yaml",
     "ladder_settings",
+    "token_counter",
 ]
 
 CONFIG_VARIABLE = "CASCADE_CONFIG"
@@ -103,6 +107,7 @@ def engine_from_yaml(path: str | Path, kind: type[Cascade], **overrides: Any) ->
             config, ladder, overrides.get("clock"), overrides.pop("share_ledger", None)
         ),
         "tenant_limits": tenant_limits(config),
+        "compress": compression(config, ladder, token_counter(), overrides.get("clock")),
         "per_call": config.ask_many.per_call,
         "tracer": tracer(config),
     }
@@ -151,6 +156,15 @@ def cache_parts(path: str | Path) -> tuple[LadderConfig, Ladder, Keeping]:
     return config, _ladder(config), keeping(config, private)
 
 
+def token_counter() -> TokenCounter:
+    """Return a counter that finds vocabularies where tiktoken keeps them, and never fetches one."""
+    environment: Mapping[str, str] = os.environ  # noqa: TID251 - the composition root
+    named = ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR")
+    usual = str(Path(tempfile.gettempdir()) / "data-gym-cache")
+    folder = next((environment[name] for name in named if name in environment), usual)
+    return TokenCounter(partial(offline_encoder, folder=Path(folder) if folder else None))
+
+
 def check_file(
     path: str | Path,
     *,
@@ -182,6 +196,9 @@ def check_file(
     config = reading.config()
     ladder = _ladder(config)
     check_prices(config, ladder)
+    for warning in lossy_without_evidence(config):
+        if on_note is not None:
+            on_note(warning)
     return [
         rung.model
         + ("" if rung.accept is None else f" (accept ≥ {rung.accept:g})")

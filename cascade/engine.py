@@ -21,6 +21,7 @@ import anyio.to_thread
 from .by_part import ByPart, FirstAnswer
 from .caching import CacheSettings, Caching
 from .clock import SystemClock
+from .compressing import CompressingClient, RungCompression, compressed_ladder
 from .drafts import Outlet
 from .driver import Ask, Driver
 from .ending import Ending, ended_by
@@ -84,6 +85,7 @@ class Cascade:
         grace_s: Seconds that closing lets asks in flight finish before they are cut.
         hedge: When the next rung is asked beside a slow one; None: never.
         spending: Keeps calls within the budgets of the ladder and of tenants; None: there are none.
+        compress: How prompts are made shorter, by index of the rung; None: they are sent as they are.
         tenant_limits: Calls at once and a minute by tenant, over all rungs; under ``"*"`` for each
             that is not named, on its own.
         stream_rules: How streams handle what a rung says before it is complete, by model; the others'
@@ -118,6 +120,7 @@ class Cascade:
         hedge: Hedge | None = None,
         spending: Spending | None = None,
         tenant_limits: Mapping[str, CallLimits] | None = None,
+        compress: Mapping[int, RungCompression] | None = None,
         stream_rules: Mapping[str, StreamRule] | None = None,
         prefix_scorer: PrefixScorer | None = None,
         per_call: int = 1,
@@ -135,6 +138,8 @@ class Cascade:
         ]
         if missing:
             raise LadderError(missing)
+        if compress:
+            ladder = compressed_ladder(ladder, compress)
         self.ladder = ladder
         self._deadline_s = _time("deadline_s", deadline_s, least=1e-9)
         self._grace_s = _time("grace_s", grace_s, least=0.0) or 0.0
@@ -166,6 +171,8 @@ class Cascade:
         self._stream_rules = _rules(ladder, stream_rules or {}, plan=self._plan)
         self._prefix_scorer = prefix_scorer
         client: Client = Rungs([clients[rung.provider] for rung in ladder.rungs])
+        if compress:
+            client = CompressingClient(client, compress)
         if tenant_limits:
             client = TenantLimits(client, tenant_limits, self._clock)
         self.tracer = tracer

@@ -38,6 +38,7 @@ class Rung:
         extra: Further request fields, sent as they are.
         context_window: Tokens that prompt and answer may have together; None when unknown.
         expected_s: Seconds a call takes as long as nothing has been measured; None when unknown.
+        compression: Version of what shortens its prompts; None when they are sent as they are.
     """
 
     model: str
@@ -50,6 +51,7 @@ class Rung:
     extra: Mapping[str, Any] = field(default_factory=dict)
     context_window: int | None = None
     expected_s: float | None = None
+    compression: str | None = None
 
 
 _NO_PART_OF_ANSWERS = ("context_window", "expected_s")
@@ -79,7 +81,10 @@ class Ladder:
         if problems:
             raise LadderError(problems)
         names = [f.name for f in fields(Rung) if f.name not in _NO_PART_OF_ANSWERS]
-        content = [{name: _plain(getattr(r, name)) for name in names} for r in self.rungs]
+        content = [
+            {name: _plain(getattr(r, name)) for name in names if not _is_new_and_unset(r, name)}
+            for r in self.rungs
+        ]
         digest = hashlib.sha256(msgspec.json.encode(content, order="deterministic")).hexdigest()
         object.__setattr__(self, "version", digest[:12])
 
@@ -142,6 +147,11 @@ def ladder_problems(rungs: Sequence[Rung]) -> list[Problem]:
                 )
             )
     return found
+
+
+def _is_new_and_unset(rung: Rung, name: str) -> bool:
+    """Whether a field came later and is not used: versions of ladders without it stay as they were."""
+    return name == "compression" and rung.compression is None
 
 
 def _plain(value: Any) -> Any:

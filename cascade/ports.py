@@ -180,6 +180,8 @@ class Compressor(Protocol):
         question: str | None = None,
         budget: int | None = None,
         model: str = "",
+        keep_prefix: int = 0,
+        tenant: str | None = None,
     ) -> Compressed:
         """Return the request to send in the place of `request`.
 
@@ -188,6 +190,9 @@ class Compressor(Protocol):
             question: What is to be answered; None: it is looked for in the last user message.
             budget: Most tokens of text wanted; None: what is set in the stages.
             model: Name of the model, for counting tokens.
+            keep_prefix: Characters of its texts, from the first on, that must stay as they are, as a
+                provider has them in its prompt cache.
+            tenant: Whose prompt it is, or None.
 
         Raises:
             RequestError: The budget cannot be met, and it is set to be refused then.

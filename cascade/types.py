@@ -176,6 +176,7 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
         rung: Index in the ladder of the rung it is for.
         context: Whose call it is and how long it may take.
         listener: Is told of the answer while it comes; None: nobody listens, and the whole is enough.
+        escalated: Whether another rung was asked before, or is being asked at the same time.
     """
 
     model: str
@@ -187,6 +188,7 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
     rung: int = 0
     context: CallContext = NO_CONTEXT
     listener: Listener | None = None
+    escalated: bool = False
 
     def __repr__(self) -> str:
         return f"<ModelCall to {self.model}: {self.request!r}>"

@@ -323,17 +323,20 @@ def _call(
 ) -> Call:
     rungs = plan.ladder.rungs
     above = next((i for i in allowed if i > rung), None) if plan.backups else None
+    escalated = any(attempt.verdict != "skipped" for attempt in attempts)
     return Call(
         rung=rung,
-        call=_model_call(rung, rungs[rung], request, context),
+        call=_model_call(rung, rungs[rung], request, context, escalated=escalated),
         attempts=attempts,
         backup=None
         if above is None
-        else (above, _model_call(above, rungs[above], request, context)),
+        else (above, _model_call(above, rungs[above], request, context, escalated=True)),
     )
 
 
-def _model_call(index: int, rung: Rung, request: Request, context: CallContext) -> ModelCall:
+def _model_call(
+    index: int, rung: Rung, request: Request, context: CallContext, *, escalated: bool
+) -> ModelCall:
     return ModelCall(
         model=rung.model,
         request=request,
@@ -342,6 +345,7 @@ def _model_call(index: int, rung: Rung, request: Request, context: CallContext) 
         extra=rung.extra,
         rung=index,
         context=context,
+        escalated=escalated,
     )
 
 

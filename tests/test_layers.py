@@ -49,6 +49,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "engine",
+        "compressing",
         "many",
         "one_of_many",
         "by_part",
@@ -68,6 +69,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "build_checks",
         "build_parts",
         "build_cache",
+        "build_compress",
         "build_clients",
         "warming",
         "build_spending",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from .anchors import anchor_pattern, anchors
 from .draft import Draft, Slot
-from .protected import Span
+from .protected import overlapping
 from .ranking import rank
 from .rendering import MARK_TOKENS, with_cuts
 from .units import Unit, cut_into_units
@@ -132,7 +132,7 @@ class Choice:
 
     def _bare_cost(self, i: int) -> float:
         slot, unit = self._owner[i], self._of[i]
-        inside = list(_within(slot.layout.whole, unit))
+        inside = list(overlapping(slot.layout.whole, unit.begin, unit.end))
         share = sum(end - begin for begin, end in inside) / max(unit.end - unit.begin, 1)
         return min(self._cost[i], self._cost[i] * share + MARK_TOKENS * len(inside))
 
@@ -198,19 +198,10 @@ class Choice:
                 yield text[unit.begin : unit.end], s == KEPT
                 continue
             at = unit.begin
-            for begin, end in _within(whole, unit):
+            for begin, end in overlapping(whole, unit.begin, unit.end):
                 if at < begin:
                     yield text[at:begin], False
                 yield text[begin:end], True
                 at = end
             if at < unit.end:
                 yield text[at : unit.end], not text[at : unit.end].strip()
-
-
-def _within(whole: Sequence[Span], unit: Unit) -> Iterator[Span]:
-    """Yield what is protected in a unit; a unit never cuts one."""
-    for i in range(bisect_right(whole, unit.begin, key=lambda span: span[1]), len(whole)):
-        begin, end = whole[i]
-        if begin >= unit.end:
-            break
-        yield max(begin, unit.begin), min(end, unit.end)

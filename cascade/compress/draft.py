@@ -13,7 +13,7 @@ from ..types import Message, Request
 from .protected import Layout, merge, read_layout
 from .question import Question, find_question
 
-__all__ = ["Draft", "Slot"]
+__all__ = ["UNTOUCHED_ROLES", "Draft", "Slot", "text_slots"]
 
 UNTOUCHED_ROLES = frozenset({"system", "developer"})
 """Who gives instructions: nothing they say is changed."""
@@ -37,7 +37,17 @@ class Slot:
         frozen: Whether nothing of it may change: instructions, or a prefix that a provider caches.
     """
 
-    __slots__ = ("_layout", "_question", "_read", "frozen", "message", "part", "role", "text")
+    __slots__ = (
+        "_kept_to",
+        "_layout",
+        "_question",
+        "_read",
+        "frozen",
+        "message",
+        "part",
+        "role",
+        "text",
+    )
 
     def __init__(self, message: int, part: int | None, role: str, text: str) -> None:
         self.message = message
@@ -48,6 +58,7 @@ class Slot:
         self._layout: Layout | None = None
         self._read = ""
         self._question = ""
+        self._kept_to = 0
 
     def guard(self, question: str) -> None:
         """Protect the last occurrence of the question in this text."""
@@ -59,13 +70,25 @@ class Slot:
         if self._layout is None or self._read != self.text:
             found = read_layout(self.text)
             place = self.question_at()
-            if place is not None:
-                asked = (place, place + len(self._question))
+            own = [] if place is None else [(place, place + len(self._question))]
+            own += [(0, self._kept_to)] if self._kept_to else []
+            if own:
                 found = replace_layout(
-                    found, atoms=merge([*found.atoms, asked]), whole=merge([*found.whole, asked])
+                    found, atoms=merge([*found.atoms, *own]), whole=merge([*found.whole, *own])
                 )
             self._layout, self._read = found, self.text
         return self._layout
+
+    @property
+    def question_length(self) -> int:
+        """Characters of the question in it; 0 when it is not in this text."""
+        return len(self._question)
+
+    def keep_beginning(self, end: int) -> None:
+        """Protect the first `end` characters: a provider has them in its prompt cache."""
+        self._kept_to = end
+        self.frozen = self.frozen or end >= len(self.text)
+        self._layout = None
 
     def question_at(self) -> int | None:
         """Return where the question begins in it; None when it is not in this text."""
@@ -81,11 +104,15 @@ class Draft:
         question: What is to be answered; None: it is looked for.
         count: Text → tokens.
         budget: Most tokens of text wanted by whoever asks; None: what the stages say.
+        keep_prefix: Characters of its texts, from the first on, that stay as they are.
+        tenant: Whose prompt it is, or None.
 
     Attributes:
         slots: Its texts in order.
         question: What is to be answered, or None when there is no such thing in it.
         dropped: Indices of messages that are left out.
+        first_open: Index of the first message that may be left out: those before are in a prefix that
+            stays as it is.
         note: Why less was done than was wanted, in words; "" for nothing to say.
     """
 
@@ -96,16 +123,23 @@ class Draft:
         question: str | None,
         count: Callable[[str], int],
         budget: int | None = None,
+        keep_prefix: int = 0,
+        tenant: str | None = None,
     ) -> None:
         self.request = request
-        self.slots = _slots(request.messages)
+        self.tenant = tenant
+        self.slots = text_slots(request.messages)
         self.dropped: set[int] = set()
+        self.first_open = 0
+        self._mark: tuple[int, str] | None = None
         self.budget = budget
         self.note = ""
         self._count = count
         found = find_question(self.slots_of_last_user(), question)
         self.question = found.text
         self._place(found)
+        if keep_prefix:
+            self._keep_prefix(keep_prefix)
 
     def slots_of_last_user(self) -> list[Slot]:
         """Return the texts of the last user message; empty when it has none."""
@@ -124,6 +158,22 @@ class Draft:
             found.slot.frozen = True
         found.slot.guard(found.text)
 
+    def _keep_prefix(self, chars: int) -> None:
+        for slot in self.slots:
+            if chars <= 0:
+                break
+            slot.keep_beginning(min(chars, len(slot.text)))
+            chars -= len(slot.text)
+            self.first_open = slot.message + 1
+
+    def mark_dropped(self, mark: str) -> None:
+        """Put a mark in front of the first user message after the messages that are left out."""
+        last = max(self.dropped, default=-1)
+        after = range(last + 1, len(self.request.messages))
+        place = next((i for i in after if self._is_user(i) and i not in self.dropped), None)
+        if place is not None:
+            self._mark = (place, mark)
+
     def open_slots(self) -> Iterator[Slot]:
         """Yield the texts that may change, in order."""
         return (s for s in self.slots if not s.frozen and s.message not in self.dropped)
@@ -138,7 +188,7 @@ class Draft:
 
     def original_tokens(self) -> int:
         """Return the tokens of all texts of the request it was made from."""
-        return sum(self._count(slot.text) for slot in _slots(self.request.messages))
+        return sum(self._count(slot.text) for slot in text_slots(self.request.messages))
 
     def surely_within(self, budget: int) -> bool:
         """Return whether the texts can have no more tokens than that, without counting them.
@@ -174,6 +224,9 @@ class Draft:
                 changed = True
         if not changed:
             return self.request
+        if self._mark is not None:
+            place, mark = self._mark
+            messages[place] = _with_mark(messages[place], mark)
         kept = tuple(m for i, m in enumerate(messages) if i not in self.dropped)
         return replace(self.request, messages=kept)
 
@@ -182,12 +235,17 @@ def _bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
-def _slots(messages: Sequence[Message]) -> list[Slot]:
+def text_slots(messages: Sequence[Message]) -> list[Slot]:
+    """Return the texts of messages in order: contents, and parts that are text and nothing else."""
     found: list[Slot] = []
     for i, message in enumerate(messages):
         content = message.content
         if isinstance(content, str):
             found.append(Slot(i, None, message.role, content))
+            if (
+                type(message) is not Message
+            ):  # several questions at once, which are parted by their form
+                found[-1].frozen = True
             continue
         found.extend(
             Slot(i, j, message.role, part["text"])
@@ -195,6 +253,13 @@ def _slots(messages: Sequence[Message]) -> list[Slot]:
             if _is_plain_text(part)
         )
     return found
+
+
+def _with_mark(message: Message, mark: str) -> Message:
+    content = message.content
+    if isinstance(content, str):
+        return replace(message, content=f"{mark}\n\n{content}")
+    return replace(message, content=[{"type": "text", "text": mark}, *(content or ())])
 
 
 def _is_plain_text(part: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from ..tokens import TokenCounter
 from ..types import Compressed, Compression, Request, StageReport
 from .draft import Draft
 
-__all__ = ["Pipeline", "Stage"]
+__all__ = ["Gate", "Pipeline", "Stage"]
 
 
 @runtime_checkable
@@ -31,18 +31,40 @@ class Stage(Protocol):
         """Make the draft shorter; return what was removed in words without any of its text, or ""."""
 
 
+class Gate(Protocol):
+    """Says which stages run on a request; `evidence.Evidence` is one.
+
+    Attributes:
+        version: Changes whenever what it says may change.
+    """
+
+    version: str
+
+    def allowed(self, stages: Sequence[Stage], request: Request, *, model: str = "") -> list[Stage]:
+        """Return those of the stages that may run, in order."""
+
+
 class Pipeline:
     """A `Compressor` out of stages.
 
     Args:
         stages: In the order they run.
         counter: Counts tokens.
+        gate: Says which lossy stages may run on a prompt; None: all.
     """
 
-    def __init__(self, stages: Sequence[Stage], counter: TokenCounter | None = None) -> None:
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        counter: TokenCounter | None = None,
+        *,
+        gate: Gate | None = None,
+    ) -> None:
         self.stages = tuple(stages)
-        self._counter = counter or TokenCounter()
+        self.counter = counter or TokenCounter()
+        self._gate = gate
         named = "\n".join(stage.version for stage in self.stages)
+        named += "" if gate is None else gate.version
         self.version = hashlib.sha256(named.encode()).hexdigest()[:12]
 
     def compress(
@@ -52,44 +74,60 @@ class Pipeline:
         question: str | None = None,
         budget: int | None = None,
         model: str = "",
+        keep_prefix: int = 0,
+        tenant: str | None = None,
     ) -> Compressed:
         """Return the request to send in the place of `request`; see `cascade.ports.Compressor`."""
-        counter = self._counter
+        counter, gate = self.counter, self._gate
         draft = Draft(
             request,
             question=question,
             count=lambda text: counter.count(text, model),
             budget=budget,
+            keep_prefix=keep_prefix,
+            tenant=tenant,
         )
         done: list[tuple[Stage, str, int | None]] = []
-        for stage in self.stages:
+        stages = self.stages
+        if gate is not None:
+            stages = tuple(gate.allowed(self.stages, request, model=model))
+            off = [stage.name for stage in self.stages if stage not in stages]
+            if off:
+                draft.say(f"off without evidence: {', '.join(off)}")
+        for stage in stages:
             removed = stage.apply(draft)
             done.append((stage, removed, draft.tokens() if removed else None))
         changed = draft.finish()
         if changed is request:
             said = Compression(tokens_before=None, tokens_after=None, note=draft.note)
             return Compressed(request=request, compression=said)
-        before = tokens = draft.original_tokens()
-        reports: list[StageReport] = []
-        for stage, removed, after in done:
-            left = tokens if after is None else after
-            reports.append(
-                StageReport(
-                    name=stage.name,
-                    tokens_before=tokens,
-                    tokens_after=left,
-                    removed=removed,
-                    lossy=stage.lossy,
-                )
-            )
-            tokens = left
+        before = draft.original_tokens()
+        reports = _reports(before, done)
         return Compressed(
             request=changed,
             compression=Compression(
                 tokens_before=before,
-                tokens_after=tokens,
-                stages=tuple(reports),
+                tokens_after=reports[-1].tokens_after,
+                stages=reports,
                 counted=counter.how(model),
                 note=draft.note,
             ),
         )
+
+
+def _reports(tokens: int, done: Sequence[tuple[Stage, str, int | None]]) -> tuple[StageReport, ...]:
+    """Return what each stage did; a stage that removed nothing leaves the tokens as they were."""
+    reports: list[StageReport] = []
+    for stage, removed, after in done:
+        left = tokens if after is None else after
+        reports.append(
+            StageReport(
+                name=stage.name,
+                tokens_before=tokens,
+                tokens_after=left,
+                removed=removed,
+                lossy=stage.lossy,
+            )
+        )
+        tokens = left
+    return tuple(reports)

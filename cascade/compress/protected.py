@@ -8,14 +8,16 @@ every scan is linear in the length of the text.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from .code import code_lines, fence_spans, inline_code
 from .json_text import json_values
 from .tabular import column_spans, pipe_tables
 
-__all__ = ["Layout", "Span", "gaps", "merge", "read_layout"]
+__all__ = ["Layout", "Span", "gaps", "merge", "overlapping", "read_layout"]
 
 Span = tuple[int, int]
 """Beginning and end of a part of a text, in characters; the end is not in it."""
@@ -132,6 +134,19 @@ def gaps(spans: Sequence[Span], length: int) -> Iterator[Span]:
         at = end
     if at < length:
         yield at, length
+
+
+def overlapping(spans: Sequence[Span], begin: int, end: int) -> Iterator[Span]:
+    """Yield the parts of sorted, disjoint spans that are between two places.
+
+    >>> list(overlapping([(0, 3), (5, 9), (12, 13)], 2, 6))
+    [(2, 3), (5, 6)]
+    """
+    for i in range(bisect_right(spans, begin, key=itemgetter(1)), len(spans)):
+        start, stop = spans[i]
+        if start >= end:
+            break
+        yield max(start, begin), min(stop, end)
 
 
 def _apart(spans: Sequence[Span], others: Sequence[Span]) -> list[Span]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-__all__ = ["MARK", "MARK_TOKENS", "with_cuts"]
+__all__ = ["MARK", "MARK_TOKENS", "with_cuts", "with_mark"]
 
 MARK = "[…]"
 """Stands where something was left out."""
@@ -45,3 +45,27 @@ def _mark(run: list[str], pieces: list[str]) -> str:
     before = pieces[-1][-1:] if pieces else ""
     apart = " " if before and not before.isspace() and run[0][:1].isspace() else ""
     return f"{apart}{MARK}{after}"
+
+
+def with_mark(text: str, cuts: Sequence[tuple[int, int]], mark: str) -> str:
+    """Return a text without some of its passages, each run of neighbours replaced by a mark.
+
+    Args:
+        text: The text.
+        cuts: Where the passages are, sorted and disjoint, each with the space after it.
+        mark: What stands in their place.
+
+    >>> with_mark("One.\\n\\nTwo.\\n\\nThree.", [(0, 6), (6, 12)], "[…]")
+    '[…]\\n\\nThree.'
+    """
+    pieces: list[str] = []
+    at = 0
+    for begin, end in cuts:
+        if at < begin or not pieces:
+            pieces += [text[at:begin], mark]
+        else:
+            pieces.pop()  # the space after the mark of the passage before
+        passage = text[begin:end]
+        pieces.append(passage[len(passage.rstrip()) :])
+        at = end
+    return "".join([*pieces, text[at:]])

@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ..errors import ConfigError
 from ..tokens import TokenCounter
+from .dedupe import Dedupe
 from .extract import Extract
+from .fewshot import Examples
+from .history import History
 from .minify import Minify
 from .pipeline import Pipeline, Stage
 
@@ -14,6 +17,9 @@ __all__ = ["STAGES", "command_line_pipeline"]
 
 STAGES: Mapping[str, Callable[[], Stage]] = {
     "minify": Minify,
+    "dedupe": Dedupe,
+    "history": History,
+    "examples": Examples,
     "extract": Extract,
 }
 """Name of a stage → the stage as it is by default."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from .protected import Span
+from .protected import Span, overlapping
 
 __all__ = ["Unit", "cut_into_units", "is_letter_start"]
 
@@ -151,7 +151,7 @@ def _is_abbreviation(text: str, dot: int) -> bool:
 def _cuts_between(text: str, begin: int, end: int, whole: Sequence[Span]) -> list[int]:
     """Cut a long piece without sentence ends, at spaces if it has any."""
     cuts: list[int] = []
-    spans = _within(whole, begin, end)
+    spans = list(overlapping(whole, begin, end))
     at = begin
     while end - at > LONGEST_CHARS:
         aim = at + LONGEST_CHARS
@@ -171,10 +171,6 @@ def _cuts_between(text: str, begin: int, end: int, whole: Sequence[Span]) -> lis
         cuts.append(cut)
         at = cut
     return cuts
-
-
-def _within(whole: Sequence[Span], begin: int, end: int) -> list[Span]:
-    return [span for span in whole if span[0] < end and begin < span[1]]
 
 
 def _units(text: str, cuts: Sequence[int], whole: Sequence[Span]) -> list[Unit]:

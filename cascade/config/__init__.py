@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .caches import DiskCache, MemoryCache, NearConfig, RedisCache
+from .compress import CompressConfig
 from .editors import json_schema
 from .gates import PythonGate, RegexGate
 from .load import load_ladder_file, load_policy_file, parse_ladder, policy_from_mapping
@@ -50,6 +51,7 @@ __all__ = [
     "BudgetConfig",
     "CascadeRoutingPolicy",
     "ChainPolicy",
+    "CompressConfig",
     "ContinuationConfig",
     "CustomPolicy",
     "CustomScorer",

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from ..errors import LadderError, Problem
 from .caches import DiskCache
 from .checks import check_parts
+from .compress import with_absolute_paths
 from .document import MAX_PROBLEMS, Document, open_document, read_file
 from .mistakes import report_mistakes
 from .parts import POLICY, Parts, sound_parts
@@ -239,6 +240,18 @@ def _with_absolute_paths(config: LadderConfig, document: Document, folder: Path)
     if isinstance(config.ledger, SqliteLedger):
         path = absolute(config.ledger.path, ("ledger", "path"))
         changed["ledger"] = config.ledger.model_copy(update={"path": path})
+    if config.compress is not None:
+        changed["compress"] = with_absolute_paths(config.compress, ("compress",), absolute)
+    changed["ladder"] = tuple(
+        rung
+        if not rung.compress
+        else rung.model_copy(
+            update={
+                "compress": with_absolute_paths(rung.compress, ("ladder", i, "compress"), absolute)
+            }
+        )
+        for i, rung in enumerate(config.ladder)
+    )
     if config.cache is not None:
         update: dict[str, Any] = {}
         if isinstance(config.cache, DiskCache):

@@ -78,7 +78,7 @@ def _report_kind(place: Place, value: Any, document: Document) -> None:
     model, _ = plain_type(first)
     has_kind = isinstance(model, type) and "kind" in getattr(model, "model_fields", {})
     if not isinstance(value, dict) or not has_kind:
-        message = f"{_type_words(value)} given" if has_kind else _gate_words(place, value, document)
+        message = f"{_type_words(value)} given" if has_kind else _item_words(place, value, document)
         document.report(place.path, message, place.allowed)
         return
     kinds = _kind_words(place)
@@ -101,10 +101,16 @@ def _kind_words(place: Place) -> str:
     return " or ".join(locate(("kind",), model).allowed or "" for model in models)
 
 
-def _gate_words(place: Place, value: Any, document: Document) -> str:
+def _item_words(place: Place, value: Any, document: Document) -> str:
+    """Return what is wrong with an item that is neither a known name nor a mapping with a known key."""
+    is_gate = "gates" in place.path
     if isinstance(value, dict):
-        return "a mapping with neither `regex` nor `python`"
-    return f"{document.shown(place.path, value)} is no gate"
+        return (
+            "a mapping with neither `regex` nor `python`"
+            if is_gate
+            else "a mapping from no known stage"
+        )
+    return f"{document.shown(place.path, value)} is no {'gate' if is_gate else 'stage'}"
 
 
 def _given(place: Place, kind: str, value: Any, document: Document) -> str:

@@ -16,6 +16,16 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from .caches import DiskCache, MemoryCache, NearConfig, RedisCache
+from .compress import (
+    BoilerplateStage,
+    CompressConfig,
+    DedupeStage,
+    ExamplesStage,
+    ExtractStage,
+    HistoryStage,
+    MinifyStage,
+    PluginStage,
+)
 from .editors import json_schema
 from .gates import PythonGate, RegexGate
 from .places import locate
@@ -68,6 +78,14 @@ _SECTIONS: Sequence[tuple[str, type[BaseModel]]] = (
     ("`providers.<name>.limits`, `tenants.<name>.limits`", LimitsConfig),
     ("`hedge`, `providers.<name>.hedge`", HedgeConfig),
     ("`ladder[i]`", RungConfig),
+    ("`compress`, `ladder[i].compress`", CompressConfig),
+    ("`compress`, stage `minify`", MinifyStage),
+    ("`compress`, stage `dedupe`", DedupeStage),
+    ("`compress`, stage `boilerplate`", BoilerplateStage),
+    ("`compress`, stage `extract`", ExtractStage),
+    ("`compress`, stage `examples`", ExamplesStage),
+    ("`compress`, stage `history`", HistoryStage),
+    ("`compress`, stage `plugin`", PluginStage),
     ("`ladder[i].price`", PriceConfig),
     ("`scorer`, kind `logprob`", LogprobScorer),
     ("`scorer`, kind `trained`", TrainedScorer),

@@ -15,6 +15,7 @@ from ..ladder import Ladder, Rung
 from ..many import MOST_PER_CALL
 from ..pricing import Price
 from .caches import CacheConfig
+from .compress import Compressing, RungCompressing
 from .gates import GateConfig
 from .policies import PolicyConfig, ThresholdPolicy
 from .prices import PriceConfig
@@ -64,6 +65,10 @@ class RungConfig(Table):
         default=None,
         description="Seconds a call takes as long as fewer than five have been seen. With a deadline, "
         "rungs that would take longer than what is left are passed over. Absent: unknown.",
+    )
+    compress: RungCompressing | None = Field(
+        default=None,
+        description="How prompts are made shorter for it. `false`: not at all. Absent: as the ladder says.",
     )
     request: Free = Field(
         default_factory=dict,
@@ -144,6 +149,11 @@ class LadderConfig(Table):
     )
     cache: CacheConfig | None = Field(
         default=None, description="Answers kept for the next time. Absent: none."
+    )
+    compress: Compressing | None = Field(
+        default=None,
+        description="How prompts are made shorter before a rung is asked: a list of stages, or a mapping "
+        "that says more. Absent: not at all. See docs/compression.md.",
     )
     deadline_s: Seconds | None = Field(
         default=600.0,

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+from msgspec import to_builtins
+
 from ..errors import CascadeError, LogError, ProviderError
 from ..types import Attempt, CacheHit, Request
 
@@ -209,6 +211,8 @@ def _attempt(attempt: Attempt, text: bool) -> dict[str, Any]:
             "cached_tokens": usage.cached_tokens,
             "reasoning_tokens": usage.reasoning_tokens,
         }
+        if answer.compression is not None:
+            record["compression"] = to_builtins(answer.compression)
         if text:
             logprobs = answer.logprobs
             record |= {

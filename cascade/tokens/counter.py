@@ -82,7 +82,7 @@ class TokenCounter:
                 self._kept.popitem(last=False)
         return found
 
-    def learn(self, model: str, *, counted: int, billed: int) -> None:
+    def learn(self, model: str, counted: int, billed: int) -> None:
         """Take in that a provider billed a prompt that was counted here.
 
         Args:
