@@ -55,6 +55,9 @@ class Connections:
         self.between_s = between_s
         """Seconds between two pieces of an answer; None: only the whole is timed."""
         self._loop = asyncio.get_running_loop()
+        # uvloop knows no such race, and tries one address after the other.
+        races = isinstance(self._loop, asyncio.BaseEventLoop)
+        self._race: dict[str, Any] = {"happy_eyeballs_delay": _EYEBALLS_S} if races else {}
         self._new_parser = new_parser
         self._parser_errors = parser_errors
         self._most = most
@@ -231,7 +234,7 @@ class Connections:
                     origin.port,
                     ssl=origin.tls,
                     # An address leaves no choice to race for, and a race costs tasks.
-                    happy_eyeballs_delay=None if origin.is_address else _EYEBALLS_S,
+                    **({} if origin.is_address else self._race),
                 )
         except OSError as exc:
             self._known_hosts.discard(origin.host)

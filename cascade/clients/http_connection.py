@@ -9,7 +9,7 @@ import asyncio  # noqa: TID251 - this is the asyncio half of the transport; trio
 import socket
 import ssl
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 from .faults import BrokenAnswer, Cut, Late, TooLarge
 from .unpacking import Unpacker, coding_of, unpacked
@@ -247,8 +247,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note the transport; long silences are normal, so the system is asked to probe."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's only behaves like one
         opened = transport.get_extra_info("socket")
         if opened is not None:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
