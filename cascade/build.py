@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .config.load import LadderReading
     from .engine import Cascade
     from .ladder import Ladder
+    from .stream_rules import StreamRule
 
 __all__ = [
     "cache_folder",
@@ -89,6 +90,7 @@ def engine_from_yaml(path: str | Path, kind: type[Cascade], **overrides: Any) ->
         "scorer": parts.scorer(),
         "policy": parts.policy(),
         "gates": parts.gates(),
+        "prefix_scorer": parts.prefix_scorer(),
     }
     private = parts.private()
     config = reading.config()
@@ -108,6 +110,7 @@ def engine_from_yaml(path: str | Path, kind: type[Cascade], **overrides: Any) ->
         ),
         "tenant_limits": tenant_limits(config),
         "compress": compression(config, ladder, token_counter(), overrides.get("clock")),
+        "stream_rules": stream_rules(config, ladder),
         "per_call": config.ask_many.per_call,
         "tracer": tracer(config),
     }
@@ -226,6 +229,16 @@ def _ladder(config: LadderConfig) -> Ladder:
     from .catalogue import catalogue_price
 
     return config.to_ladder(catalogue_price)
+
+
+def stream_rules(config: LadderConfig, ladder: Ladder) -> tuple[StreamRule, ...]:
+    """Return how streams handle the drafts of each rung."""
+    from .config.streams import stream_rule
+
+    return tuple(
+        stream_rule(said.stream, config.stream, rung.accept)
+        for said, rung in zip(config.ladder, ladder.rungs, strict=True)
+    )
 
 
 def _asking_scorer(

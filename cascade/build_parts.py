@@ -10,12 +10,12 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .errors import ScorerError
 from .policies import Agreement
 from .policy import Policy, Thresholds
-from .ports import Scorer
+from .ports import PrefixScorer, Scorer
 from .rules import BUILT_IN_GATES, CallableGate, Gate, RegexGate
 from .types import Answer, Request
 
@@ -51,6 +51,7 @@ class PythonParts:
         self._document = reading.document
         self._parts = reading.parts
         self._scorer_version: str | None = None
+        self._prefix_scorer: PrefixScorer | None = None
 
     def scorer(self) -> Scorer | None:
         """Return the scorer; None too for one that asks a model, and for none."""
@@ -62,11 +63,15 @@ class PythonParts:
             return self._plugin(wanted)
         if kind == "logprob" and "measure" in wanted:
             import scorers
+            from scorers.prefix_scorer import LogprobPrefixScorer
 
+            self._prefix_scorer = LogprobPrefixScorer(wanted["measure"])
             return scorers.LogprobScorer(wanted["measure"])
         custom: Scorer | None = None
         if isinstance(kind, str) and ":" in kind:
             custom = self._make(kind, wanted, ("scorer", "kind"), ("score",))
+            if callable(getattr(custom, "score_prefix", None)):
+                self._prefix_scorer = cast("PrefixScorer", custom)
         return custom
 
     def _trained(self, path: str | None) -> Scorer | None:
@@ -81,7 +86,14 @@ class PythonParts:
         try:
             artifact = load(folder, models)
             self._scorer_version = artifact.version
-            return None if models is None else TrainedScorer(artifact, models)
+            if models is None:
+                return None
+            scorer = TrainedScorer(artifact, models)
+            if artifact.prefixes is not None:
+                from scorers.prefix_scorer import TrainedPrefixScorer
+
+                self._prefix_scorer = TrainedPrefixScorer(artifact, models, scorer)
+            return scorer
         except ScorerError as exc:
             said = str(exc)
             if self._document.is_secret(place):
@@ -105,6 +117,13 @@ class PythonParts:
             return None
         made: Scorer | None = self._make(point.value, wanted, place, ("score",))
         return made
+
+    def prefix_scorer(self) -> PrefixScorer | None:
+        """Return what scores beginnings of answers, or None. To be called after `scorer`.
+
+        A scorer of one's own does so itself, if it has a method `score_prefix`.
+        """
+        return self._prefix_scorer
 
     def policy(self) -> Policy | None:
         """Return the policy. To be called after `scorer`, whose version it may have been tuned with."""

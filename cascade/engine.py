@@ -88,8 +88,8 @@ class Cascade:
         compress: How prompts are made shorter, by index of the rung; None: they are sent as they are.
         tenant_limits: Calls at once and a minute by tenant, over all rungs; under ``"*"`` for each
             that is not named, on its own.
-        stream_rules: How streams handle what a rung says before it is complete, by model; the others'
-            answers are held until they are accepted, but for the last rung's.
+        stream_rules: How streams handle what a rung says before it is complete, one a rung; None: it is
+            held until it is accepted, and the last rung streams straight through.
         prefix_scorer: Judges beginnings of answers in streams; None: nobody does.
         per_call: Questions that `ask_many` puts into one call where it is not told.
         clock: Time source.
@@ -121,7 +121,7 @@ class Cascade:
         spending: Spending | None = None,
         tenant_limits: Mapping[str, CallLimits] | None = None,
         compress: Mapping[int, RungCompression] | None = None,
-        stream_rules: Mapping[str, StreamRule] | None = None,
+        stream_rules: Sequence[StreamRule] | None = None,
         prefix_scorer: PrefixScorer | None = None,
         per_call: int = 1,
         clock: Clock | None = None,
@@ -168,7 +168,7 @@ class Cascade:
                 scorer=None if scorer is None else scorer.version,
                 clock=self._clock,
             )
-        self._stream_rules = _rules(ladder, stream_rules or {}, plan=self._plan)
+        self._stream_rules = _rules(self._plan, stream_rules)
         self._prefix_scorer = prefix_scorer
         client: Client = Rungs([clients[rung.provider] for rung in ladder.rungs])
         if compress:
@@ -617,21 +617,19 @@ class Cascade:
         return f"<Cascade {self.ladder.name!r}: {rungs}>"
 
 
-def _rules(
-    ladder: Ladder, given: Mapping[str, StreamRule], *, plan: Plan
-) -> tuple[StreamRule, ...]:
+def _rules(plan: Plan, given: Sequence[StreamRule] | None) -> tuple[StreamRule, ...]:
     """Return the rule of each rung.
 
     Where an answer that fails a gate must not be returned, none is passed on before the gates have
     seen the whole of it.
     """
-    unknown = sorted(set(given) - {rung.model for rung in ladder.rungs})
-    if unknown:
-        raise ConfigError(f"stream_rules: no rung has model {unknown[0]!r}")
-    rules = [given.get(rung.model, StreamRule()) for rung in ladder.rungs]
+    rungs = plan.ladder.rungs
+    rules = tuple(StreamRule() for _ in rungs) if given is None else tuple(given)
+    if len(rules) != len(rungs):
+        raise ConfigError(f"stream_rules: {len(rules)} given; allowed: one a rung, {len(rungs)}")
     if plan.on_all_rejected == "raise" and plan.gates:
         return tuple(replace(rule, mode="hold", last="as_mode") for rule in rules)
-    return tuple(rules)
+    return rules
 
 
 def _with_policy(plan: Plan, policy: Policy) -> Plan:

@@ -8,7 +8,7 @@ Loading one from a stranger runs no code of theirs. There is no pickle: JSON nam
 fixed list and exactly their fields (`codec`); arrays are read with ``allow_pickle=False``, after
 their sizes have been added up; LightGBM's text is checked tree by tree before LightGBM sees it
 (`trees`), because its parser trusts child and feature numbers. No file name comes from a file but
-``tree_<number>.txt`` inside the directory. At the end the model must give the scores that the
+``tree_<number>.txt`` inside the directory or its folder ``prefix``. At the end the model must give the scores that the
 manifest states for two built-in questions, so parts that do not fit together are found at once.
 What remains is trust in the scores: a stranger's scorer may accept wrong answers.
 """
@@ -38,6 +38,7 @@ from .dataset import Dataset, read_dataset
 from .features import FEATURE_VERSION, OWN_NAMES, PROMPT_NAMES
 from .ladder import LadderModel
 from .ladder_fit import OutOfFold
+from .prefixes import PrefixModel
 from .whole_folder import written_whole
 
 __all__ = ["FORMAT", "Artifact", "check_models", "check_target", "load", "save"]
@@ -46,6 +47,8 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 OUT_OF_FOLD = "oof.npz"
 MODEL_FILES = ("model.json", "arrays.npz")
+PREFIXES = "prefix"
+"""Folder of what scores beginnings, in the same three kinds of files."""
 MAX_BYTES = 4 << 30
 """Of all arrays of a file, once unpacked."""
 PROBE_TOLERANCE = 1e-3
@@ -81,6 +84,7 @@ class Artifact:
         version: ``trained/`` and a digest of its files: what the decision log and policies name.
         keys: The rows it was trained on (`dataset.row_key`), sorted. Shape (n,), dtype S16.
         out_of_fold: Their scores by learners that had not seen them. Shape (2^m, n, m), float32.
+        prefixes: Scores beginnings of answers; None where it was trained without checkpoints.
     """
 
     path: Path
@@ -89,6 +93,7 @@ class Artifact:
     version: str
     keys: np.ndarray
     out_of_fold: np.ndarray
+    prefixes: PrefixModel | None = None
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -134,6 +139,7 @@ def save(
     *,
     facts: Mapping[str, Any],
     created: str,
+    prefixes: PrefixModel | None = None,
 ) -> str:
     """Write an artifact; the directory appears whole or not at all.
 
@@ -145,6 +151,7 @@ def save(
         facts: ``models`` (one mapping a model, in order: ``name``, ``separates``, …) and whatever
             else the manifest shall hold: ``metrics``, ``stage``, ``split``, ``seed``, …
         created: When, in words of ISO 8601.
+        prefixes: Scores beginnings of answers; None: nothing does.
 
     Returns:
         The version.
@@ -154,6 +161,8 @@ def save(
     """
     check_target(path)
     with written_whole(path) as folder:
+        if prefixes is not None:
+            save_fitted(prefixes.as_value(), folder / PREFIXES)
         return _write(folder, model, oof, dataset, facts, created)
 
 
@@ -179,6 +188,7 @@ def load(path: str | Path, models: Sequence[str] | None = None) -> Artifact:
             if _sha256(folder / _plain(name)) != digest:
                 raise ScorerError(f"{folder / name} is not the file that was saved: it is damaged")
         arrays = _model(folder, manifest)
+        prefixes = _prefixes(folder, manifest)
     except FileNotFoundError as exc:
         raise ScorerError(f"{folder}: {Path(exc.filename or '').name} is missing") from exc
     except _BROKEN as exc:
@@ -196,6 +206,7 @@ def load(path: str | Path, models: Sequence[str] | None = None) -> Artifact:
         version=_version(manifest["files"]),
         keys=keys,
         out_of_fold=q,
+        prefixes=prefixes,
     )
 
 
@@ -235,7 +246,8 @@ def _write(
     # A key that stands twice (no ids, the same prompt again) is kept once.
     keys, first = np.unique(keys, return_index=True)
     np.savez_compressed(folder / OUT_OF_FOLD, keys=keys, q=oof.q[:, first].astype(np.float32))
-    files = {p.name: _sha256(p) for p in sorted(folder.iterdir())}
+    written = [p for p in sorted(folder.rglob("*")) if p.is_file()]
+    files = {p.relative_to(folder).as_posix(): _sha256(p) for p in written}
     manifest = {
         "kind": "cascade scorer",
         "format": FORMAT,
@@ -257,7 +269,7 @@ def _write(
     }
     text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
-    for file in folder.iterdir():
+    for file in (*written, folder / MANIFEST):
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
     return _version(files)
@@ -315,7 +327,8 @@ def _check_versions(folder: Path, manifest: Mapping[str, Any]) -> None:
 
 def _model(folder: Path, manifest: Mapping[str, Any]) -> tuple[LadderModel, np.ndarray, np.ndarray]:
     _check_size(folder / OUT_OF_FOLD)
-    unknown = [f.name for f in folder.glob("tree_*") if f.name not in manifest["files"]]
+    trees = [f.relative_to(folder).as_posix() for f in folder.rglob("tree_*")]
+    unknown = [name for name in trees if name not in manifest["files"]]
     if unknown:
         raise ValueError(f"{unknown[0]} is not in the manifest")
     model = LadderModel.from_value(load_fitted(folder))
@@ -331,6 +344,15 @@ def _model(folder: Path, manifest: Mapping[str, Any]) -> tuple[LadderModel, np.n
     return model, keys, q
 
 
+def _prefixes(folder: Path, manifest: Mapping[str, Any]) -> PrefixModel | None:
+    if f"{PREFIXES}/{MODEL_FILES[0]}" not in manifest["files"]:
+        return None
+    prefixes = PrefixModel.from_value(load_fitted(folder / PREFIXES))
+    if list(prefixes.models) != [m["name"] for m in manifest["models"]]:
+        raise ValueError("manifest and prefixes name different models")
+    return prefixes
+
+
 def _check_size(file: Path) -> None:
     with zipfile.ZipFile(file) as archive:
         size = sum(info.file_size for info in archive.infolist())
@@ -339,9 +361,12 @@ def _check_size(file: Path) -> None:
 
 
 def _plain(name: str) -> str:
-    if name not in (*MODEL_FILES, OUT_OF_FOLD):
-        number = name.removeprefix("tree_").removesuffix(".txt")
-        if f"tree_{number}.txt" != name or not (number.isascii() and number.isdigit()):
+    """Return the name of a file of a scorer; nothing else is opened."""
+    inner = name.removeprefix(f"{PREFIXES}/")
+    known = (*MODEL_FILES, OUT_OF_FOLD) if inner == name else MODEL_FILES
+    if inner not in known:
+        number = inner.removeprefix("tree_").removesuffix(".txt")
+        if f"tree_{number}.txt" != inner or not (number.isascii() and number.isdigit()):
             raise ValueError(f"{name!r} is not a file of a scorer")
     return name
 

@@ -62,6 +62,9 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         completion_tokens: Or None.
         finish_reason: Or None.
         signals: `features.logprob.LOGPROB_NAMES`, or None without log-probabilities.
+        tokens: Tokens of the answer, or None.
+        prefix_signals: The same of its first tokens, for each checkpoint that was asked for; None where
+            the answer is shorter or has no log-probabilities.
     """
 
     text: str | None
@@ -74,6 +77,8 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     completion_tokens: int | None
     finish_reason: str | None
     signals: tuple[float, ...] | None
+    tokens: int | None = None
+    prefix_signals: tuple[tuple[float, ...] | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,6 +314,7 @@ def collect(
     signals: bool = True,
     others: bool = False,
     need_prompt: bool = True,
+    checkpoints: Sequence[int] = (),
 ) -> Collected:
     """Stream rows and keep at most `limit` of them, each row of the log equally likely.
 
@@ -322,6 +328,7 @@ def collect(
         need_score: Whether rows without any score are left out.
         signals: Whether token log-probabilities are read; features need them.
         need_prompt: Whether rows without a prompt (decision logs without text) are left out.
+        checkpoints: Tokens after which the beginnings of answers are to be read too.
         others: Keep the answers of models outside `models` too, where a row is kept for those.
     """
     found = Collected()
@@ -349,7 +356,7 @@ def collect(
             if at >= limit:
                 continue
         answers = row.responses if others else used
-        kept = {r.model: _keep(r, price, signals) for r in answers}
+        kept = {r.model: _keep(r, price, signals, checkpoints) for r in answers}
         if at == len(found.ids):
             found.ids.append(row.id)
             found.prompts.append(row.prompt)
@@ -392,7 +399,9 @@ def row_key(id: str, prompt: str) -> bytes:
     return hashlib.sha256(text).hexdigest()[:16].encode()
 
 
-def _keep(response: Response, price: PriceOf | None, with_signals: bool) -> Kept:
+def _keep(
+    response: Response, price: PriceOf | None, with_signals: bool, checkpoints: Sequence[int]
+) -> Kept:
     cost = response.cost_usd
     if cost is None and price is not None:
         tokens = response.prompt_tokens, response.completion_tokens
@@ -404,6 +413,7 @@ def _keep(response: Response, price: PriceOf | None, with_signals: bool) -> Kept
         top = response.top_logprobs
         aligned = top if top and len(top) == len(response.logprobs) else None
         signals = logprob_features(response.logprobs, aligned)
+    counted = len(response.logprobs) if response.logprobs else response.completion_tokens
     nan = math.nan
     return Kept(
         text=response.text,
@@ -416,6 +426,21 @@ def _keep(response: Response, price: PriceOf | None, with_signals: bool) -> Kept
         completion_tokens=response.completion_tokens,
         finish_reason=response.finish_reason,
         signals=signals,
+        tokens=counted,
+        prefix_signals=_prefix_signals(response, checkpoints) if signals is not None else (),
+    )
+
+
+def _prefix_signals(
+    response: Response, checkpoints: Sequence[int]
+) -> tuple[tuple[float, ...] | None, ...]:
+    logprobs, top = response.logprobs or (), response.top_logprobs
+    aligned = top if top and len(top) == len(logprobs) else None
+    return tuple(
+        logprob_features(logprobs[:tokens], None if aligned is None else aligned[:tokens])
+        if len(logprobs) >= tokens
+        else None
+        for tokens in checkpoints
     )
 
 

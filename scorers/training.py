@@ -20,6 +20,7 @@ from .labelled import LEAST_ROWS
 from .ladder import MAX_MODELS, LadderModel
 from .ladder_choice import PAIR, donors, pick_models
 from .ladder_fit import SEEDS, OutOfFold, fit_ladder
+from .prefixes import PrefixModel, fit_prefixes, prefix_facts
 from .report import Report, make_report
 
 __all__ = ["Choice", "Trained", "choose_models", "train"]
@@ -48,6 +49,7 @@ class Trained:
         dataset: What it was fitted on.
         report: What it is worth on held-out rows.
         facts: What the manifest is to say beyond that.
+        prefixes: Scores beginnings of answers; None without checkpoints.
     """
 
     model: LadderModel
@@ -55,10 +57,19 @@ class Trained:
     dataset: Dataset
     report: Report
     facts: Mapping[str, Any]
+    prefixes: PrefixModel | None = None
 
     def save(self, path: Path, *, created: str) -> str:
         """Write the artifact and return its version; see `artifact.save`."""
-        return save(path, self.model, self.oof, self.dataset, facts=self.facts, created=created)
+        return save(
+            path,
+            self.model,
+            self.oof,
+            self.dataset,
+            facts=self.facts,
+            created=created,
+            prefixes=self.prefixes,
+        )
 
     def explain(self, most: int = 15) -> list[Explained]:
         """Return the features that matter most, by model; see `explain.explain`."""
@@ -128,6 +139,7 @@ def train(
     prices: Mapping[str, Mapping[str, float]] | None = None,
     p_true: bool = False,
     held_out: tuple[str, Collected] | None = None,
+    checkpoints: Sequence[int] = (),
     progress: Callable[[float, str], None] | None = None,
 ) -> Trained:
     """Fit and measure a scorer.
@@ -141,6 +153,8 @@ def train(
         prices: Prices used, by model, for the manifest.
         p_true: Whether the logged `p_true` is a feature.
         held_out: A split's name and its rows to measure on; None: on the training rows, out of fold.
+        checkpoints: Tokens after which beginnings of answers are scored, rising; `found` was collected
+            with the same. Empty: none are.
         progress: Told the share of the work done, in [0, 1], and what is being done.
 
     Raises:
@@ -173,6 +187,11 @@ def train(
         )
         tell(0.9, "measuring")
         report = _measure(data, model, oof, held_out, seed, p_true)
+        prefixes = None
+        if checkpoints:
+            tell(0.95, "reading beginnings")
+            before = np.stack([oof.q[(1 << j) - 1][:, j] for j in range(len(models))], axis=1)
+            prefixes = fit_prefixes(found, oof.rows, before, models, checkpoints, seed)
         tell(1.0, "done")
     cost = data.cost
     facts = {
@@ -195,8 +214,11 @@ def train(
         "metrics": report.as_json(),
         "stage": report.stage,
         "used": oof.used.as_json(),
+        **prefix_facts(prefixes),
     }
-    return Trained(model=model, oof=oof, dataset=data, report=report, facts=facts)
+    return Trained(
+        model=model, oof=oof, dataset=data, report=report, facts=facts, prefixes=prefixes
+    )
 
 
 def _measure(

@@ -27,8 +27,10 @@ from cascade.config import (
     parse_ladder,
 )
 from cascade.config.reference import write_reference
+from cascade.config.streams import stream_rule
 from cascade.errors import LadderError
 from cascade.pricing import Price
+from cascade.stream_rules import StreamRule
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
@@ -118,11 +120,12 @@ providers:
   a: {kind: anthropic, version: 2024-01-01}
 ladder:
   - {model: m, provider: o, accept: 1, unknown: accept, price: {input: 1, output: 2.5}, request: {a: {b: [1, null]}}}
-  - {model: c, provider: a, max_tokens: 7, top_logprobs: 0}
+  - {model: c, provider: a, max_tokens: 7, top_logprobs: 0, stream: {mode: through}}
 scorer: {measure: min}
 policy: {accept: {m: 0.25}, provenance: {rows: 7}}
 gates: [schema, {regex: '^\\d{3}$', name: digits}, {python: "my.gates:short"}]
 on_all_rejected: raise
+stream: {mode: early, accept: 0.9, reject: 0.1, min_logprob: -2, checkpoints: [8, 16]}
 log: {path: logs, text: true, flush_s: 1, flush_records: 2, max_pending: 3, max_wait_s: 0, segment_mb: 1, segment_age_s: 60}
 """,
         env={"K": "key"},
@@ -151,6 +154,37 @@ log: {path: logs, text: true, flush_s: 1, flush_records: 2, max_pending: 3, max_
     assert first.extra == {"a": {"b": [1, None]}}
     assert (second.accept, second.max_tokens, second.top_logprobs) == (None, 7, 0)
     assert (ladder.name, ladder.metadata) == ("all", config.metadata)
+    assert config.stream is not None
+    assert config.stream.checkpoints == (8, 16)
+    assert stream_rule(config.ladder[1].stream, config.stream, None).mode == "through"
+    assert stream_rule(config.ladder[0].stream, config.stream, 0.25) == StreamRule(
+        mode="early", accept=0.9, reject=0.1, min_logprob=-2.0, checkpoints=(8, 16)
+    )
+
+
+@pytest.mark.parametrize(
+    ("stream", "path"),
+    [
+        ("{mode: early, accept: 0.5, reject: 0.5}", "stream.reject"),
+        ("{mode: early, checkpoints: [32, 16]}", "stream.checkpoints"),
+        ("{mode: early, checkpoints: []}", "stream.checkpoints"),
+        ("{mode: early, min_logprob: 0.5}", "stream.min_logprob"),
+        ("{reject: 0.1}", "stream.reject"),
+        ("{mode: through}", "stream.mode"),
+    ],
+)
+def test_streams_that_cannot_be_are_told_at_their_key(stream: str, path: str) -> None:
+    """Each with the place in the file."""
+    with pytest.raises(LadderError) as caught:
+        parse_ladder(f"{SMALLEST}\nstream: {stream}\n", env={})
+    assert [problem.path for problem in caught.value.problems] == [path]
+
+
+def test_a_draft_is_not_ended_where_its_whole_would_be_accepted() -> None:
+    """The rung's own threshold is looked at where `stream` names none."""
+    text = SMALLEST.replace("provider: p}", "provider: p, accept: 0.8}")
+    with pytest.raises(LadderError, match=r"stream\.reject: 0\.9 is not below"):
+        parse_ladder(text + "stream: {mode: early, reject: 0.9}\n", env={})
 
 
 def test_prices_not_in_the_file_are_asked_for_by_model_and_address() -> None:

@@ -128,7 +128,7 @@ async def test_a_last_rung_that_holds_gives_the_best_of_all() -> None:
     """Told to hold the last rung too, a stream returns what `ask` would have."""
     rule = StreamRule(mode="hold", last="as_mode")
     ladder, _, _ = streamed(
-        reply("A", confidence=0.7), reply("B", confidence=0.2), stream_rules={"large": rule}
+        reply("A", confidence=0.7), reply("B", confidence=0.2), stream_rules=[StreamRule(), rule]
     )
     async with ladder:
         events = await read(ladder)

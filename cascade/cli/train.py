@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +26,7 @@ from .prices import PriceList, read_prices
 
 if TYPE_CHECKING:
     from scorers.dataset import Collected
+    from scorers.prefixes import PrefixModel
     from scorers.report import Report
     from scorers.training import Trained
 
@@ -68,6 +70,12 @@ def train_command(
             "--p-true", help="Use the logged `p_true`; only if live answers will have it too."
         ),
     ] = False,
+    prefixes: Annotated[
+        str | None,
+        typer.Option(
+            help="Tokens after which beginnings of answers are to be scored too, for streams: 16,32,64."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed and rows: same scorer.")] = 0,
     sample: Annotated[
         int, typer.Option(min=25, help="Rows kept of a longer log, at random.")
@@ -87,12 +95,13 @@ def train_command(
 
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     wanted = None if models is None else _names(models)
+    checkpoints = _checkpoints(prefixes)
     price_list = read_prices(prices)
     check_target(output)  # now, and not after minutes of training
     log = TrafficLog(paths=logs)
     try:
         with progress(console) as tell:
-            found = _collect(log, split, wanted, price_list, sample, seed, tell)
+            found = _collect(log, split, wanted, price_list, sample, seed, tell, checkpoints)
             _check_split(found, split, "--split")
             choice = choose_models(found, wanted)
             held_out = None
@@ -108,6 +117,7 @@ def train_command(
                 prices=price_list.table(choice.models),
                 p_true=p_true,
                 held_out=held_out,
+                checkpoints=checkpoints,
                 progress=tell,
             )
     except TrainingFailed as exc:
@@ -132,6 +142,20 @@ def _names(given: str) -> list[str]:
     if twice:
         raise ScorerError(f"--models names {', '.join(twice)} twice")
     return names
+
+
+def _checkpoints(given: str | None) -> tuple[int, ...]:
+    """Return the checkpoints that `--prefixes` names."""
+    if given is None:
+        return ()
+    parts = [part.strip() for part in given.split(",")]
+    numbers = tuple(int(part) for part in parts if part.isascii() and part.isdigit())
+    rising = all(a < b for a, b in pairwise(numbers))
+    if len(numbers) != len(parts) or not rising or numbers[0] < 1:
+        raise ScorerError(
+            f"--prefixes {given!r} given; allowed: whole numbers >= 1, rising: 16,32,64"
+        )
+    return numbers
 
 
 _Tell = Callable[[float, str], None]
@@ -170,6 +194,7 @@ def _collect(
     sample: int,
     seed: int,
     tell: _Tell,
+    checkpoints: Sequence[int] = (),
 ) -> Collected:
     from scorers.dataset import collect
 
@@ -187,6 +212,7 @@ def _collect(
         limit=sample,
         seed=seed,
         others=True,
+        checkpoints=checkpoints,
     )
 
 
@@ -246,6 +272,8 @@ def _as_json(
         {**model, "mean_cost_usd": fact["mean_cost_usd"]}
         for model, fact in zip(told["models"], trained.facts["models"], strict=True)
     ]
+    if trained.prefixes is not None:
+        told["prefixes"] = trained.prefixes.as_json()
     if explain:
         told["features"] = [
             {"model": f.model, "feature": f.feature, "gain": f.gain, "shap": f.shap}
@@ -267,6 +295,12 @@ def _print(trained: Trained, version: str, output: Path, explain: bool) -> None:
     console.print()
     console.print("Reliability: what was said → what was right, before and after calibration")
     console.print(_reliability(report))
+    if trained.prefixes is not None:
+        console.print()
+        console.print(
+            "P(right) from the beginning of an answer, each scored by learners that had not seen it"
+        )
+        console.print(_prefixes(trained.prefixes))
     if explain:
         console.print()
         console.print(_features(trained))
@@ -326,6 +360,23 @@ def _reliability(report: Report) -> Table:
         for told, bins in (("before", model.reliability_before), ("after", model.reliability)):
             cells = [f"{b.said:.2f} → {b.was:.2f}" for b in bins]
             table.add_row(model.name if told == "before" else "", told, *cells)
+    return table
+
+
+def _prefixes(model: PrefixModel) -> Table:
+    table = _table("model", "tokens", "n", "right", "AUROC", "Brier", "(prompt alone)")
+    for head in model.heads:
+        table.add_row(
+            model.models[head.model],
+            f"{head.tokens}",
+            f"{head.rows:,}",
+            f"{head.base_rate:.3f}",
+            _number(head.auroc),
+            f"{head.brier:.3f}",
+            f"{head.brier_before:.3f}",
+        )
+    if not model.heads:
+        table.title = "no model has enough labelled answers that long"
     return table
 
 

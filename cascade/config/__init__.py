@@ -40,6 +40,7 @@ from .scorers import (
     PTrueScorer,
     TrainedScorer,
 )
+from .streams import RungStreamConfig, StreamConfig
 from .telemetry import OtelConfig, PrometheusConfig, TelemetryConfig
 from .tenants import BudgetConfig, MemoryLedger, RedisLedger, SqliteLedger, TenantConfig
 
@@ -86,7 +87,9 @@ __all__ = [
     "RetryConfig",
     "RoutingPolicy",
     "RungConfig",
+    "RungStreamConfig",
     "SqliteLedger",
+    "StreamConfig",
     "TelemetryConfig",
     "TenantConfig",
     "ThresholdPolicy",

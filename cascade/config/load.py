@@ -21,6 +21,7 @@ from .providers import RecordedProvider
 from .reliability_checks import check_reliability
 from .schema import LadderConfig
 from .scorers import TrainedScorer
+from .stream_checks import check_streams
 from .tenants import SqliteLedger
 from .yaml_source import KeyPath
 
@@ -139,6 +140,7 @@ def _read(
     parts = sound_parts(document, folder, policy_read=policy_read)
     check_parts(parts, document, untrained=untrained)
     check_reliability(document)
+    check_streams(document)
     return LadderReading(document=document, parts=parts, _config=config)
 
 

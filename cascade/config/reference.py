@@ -61,6 +61,7 @@ from .scorers import (
     PTrueScorer,
     TrainedScorer,
 )
+from .streams import RungStreamConfig, StreamConfig
 from .telemetry import OtelConfig, PrometheusConfig, TelemetryConfig
 from .tenants import BudgetConfig, MemoryLedger, RedisLedger, SqliteLedger, TenantConfig
 
@@ -111,6 +112,8 @@ _SECTIONS: Sequence[tuple[str, type[BaseModel]]] = (
     ("`cache`, kind `disk`", DiskCache),
     ("`cache`, kind `redis`", RedisCache),
     ("`cache.near`", NearConfig),
+    ("`stream`", StreamConfig),
+    ("`ladder[i].stream`", RungStreamConfig),
     ("`ask_many`", AskManyConfig),
     ("`tenants.<name>`", TenantConfig),
     ("`budgets[i]`, `tenants.<name>.budgets[i]`", BudgetConfig),
@@ -216,7 +219,7 @@ def _default(field: FieldInfo) -> str:
     if isinstance(value, float):
         return f"`{value:g}`" if value < 1e5 else f"`{value:.0f}`"
     if isinstance(value, tuple):
-        return f"`[{', '.join(value)}]`"
+        return f"`[{', '.join(map(str, value))}]`"
     return f"`{json.dumps(value)}`" if not isinstance(value, str) else f"`{value}`"
 
 

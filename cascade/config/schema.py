@@ -22,6 +22,7 @@ from .prices import PriceConfig
 from .providers import PoolProvider, ProviderConfig, RecordedProvider
 from .resilience import HedgeConfig
 from .scorers import LogprobScorer, ScorerConfig
+from .streams import RungStreamConfig, StreamConfig
 from .table import Table
 from .telemetry import TelemetryConfig
 from .tenants import Budgets, LedgerConfig, SqliteLedger, TenantConfig, WhenSpent
@@ -69,6 +70,9 @@ class RungConfig(Table):
     compress: RungCompressing | None = Field(
         default=None,
         description="How prompts are made shorter for it. `false`: not at all. Absent: as the ladder says.",
+    )
+    stream: RungStreamConfig | None = Field(
+        default=None, description="How streams handle its drafts. Absent: as `stream` of the file."
     )
     request: Free = Field(
         default_factory=dict,
@@ -167,6 +171,11 @@ class LadderConfig(Table):
         default=None,
         description="Ask the next rung beside a slow one. Absent: never. (A pool asks another member "
         "of its own.)",
+    )
+    stream: StreamConfig | None = Field(
+        default=None,
+        description="How streams handle drafts. Absent: they are held until they are accepted, and the "
+        "last rung streams straight through.",
     )
     ask_many: AskManyConfig = Field(
         default=AskManyConfig(), description="What `ask_many` puts together."
