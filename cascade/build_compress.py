@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .compress import EvidenceGate, Stage
     from .config import CompressConfig, LadderConfig
 
-__all__ = ["compression", "lossy_without_evidence"]
+__all__ = ["compression", "lossy_without_evidence", "probed_stages"]
 
 
 def compression(
@@ -85,10 +85,45 @@ def _as_mapping(setting: Any) -> CompressConfig:
     return setting if isinstance(setting, CompressConfig) else CompressConfig(stages=setting)
 
 
+def probed_stages(
+    config: LadderConfig, ladder: Ladder
+) -> dict[int, tuple[list[Stage], RungCompression]]:
+    """Return the stages in front of each rung that has some, and its compression with all of them on.
+
+    For `cascade probe`: evidence is what it is about to look for, so none is read.
+
+    Raises:
+        ConfigError: A file that a stage names cannot be read, or a plug-in cannot be made.
+    """
+    from .compress import Pipeline
+
+    found = {}
+    for settings, rungs, _ in _settings(config):
+        stages, _ = _made(settings)
+        for i in rungs:
+            found[i] = (
+                stages,
+                RungCompression(
+                    compressor=Pipeline(stages),
+                    price=ladder.rungs[i].price,
+                    min_saving_usd=settings.min_saving_usd,
+                    escalated=settings.escalate == "compressed",
+                ),
+            )
+    return found
+
+
 def _stages(settings: CompressConfig) -> tuple[list[Stage], EvidenceGate]:
     """Return the stages of a setting, and what lets the lossy ones run."""
     from .compress import EvidenceGate, read_evidence
 
+    stages, forced = _made(settings)
+    evidence = None if settings.evidence is None else read_evidence(settings.evidence)
+    return stages, EvidenceGate(evidence, forced)
+
+
+def _made(settings: CompressConfig) -> tuple[list[Stage], set[str]]:
+    """Return the stages of a setting, and the names of those that run without evidence."""
     stages: list[Stage] = []
     forced: set[str] = set()
     for entry in settings.stages:
@@ -99,8 +134,7 @@ def _stages(settings: CompressConfig) -> tuple[list[Stage], EvidenceGate]:
         stages.append(stage)
         if even:
             forced.add(stage.name)
-    evidence = None if settings.evidence is None else read_evidence(settings.evidence)
-    return stages, EvidenceGate(evidence, forced)
+    return stages, forced
 
 
 def _minify(options: dict[str, Any]) -> Stage:

@@ -24,6 +24,7 @@ from . import (
     demo,
     keys,
     log,
+    probe,
     replay,
     report,
     serve,
@@ -50,6 +51,7 @@ app.command("compress")(compress.compress_command)
 app.command("train")(train.train_command)
 app.command("train-pairs", cls=EmbedCommand)(train_pairs.train_pairs_command)
 app.command("tune")(tune.tune_command)
+app.command("probe")(probe.probe_command)
 app.command("replay")(replay.replay_command)
 app.command("report")(report.report_command)
 app.command("serve")(serve.serve_command)

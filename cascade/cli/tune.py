@@ -75,6 +75,13 @@ def tune_command(
         Path | None,
         typer.Option(help="Write every policy on the hull of cost and quality to this JSON file."),
     ] = None,
+    compress: Annotated[
+        bool,
+        typer.Option(
+            "--compress",
+            help="Read logs of `cascade probe` instead, and say where prompt compression is harmless.",
+        ),
+    ] = False,
     prices: Annotated[Path | None, PricesOption] = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed and rows: same policy.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -82,7 +89,26 @@ def tune_command(
     """Pick the policy that keeps a quality at the least cost, or the best one for a cost.
 
     Example: cascade tune traffic.jsonl.gz --scorer scorers/support --quality 0.95 --confidence 0.95 -o tuned.yaml
+    Example: cascade tune --compress probe.jsonl --quality 0.95 --confidence 0.95 -o compress.yaml
     """
+    if compress:
+        from .tune_compress import check_alone, tune_compression
+
+        check_alone(
+            {
+                "--scorer": scorer,
+                "--models": models,
+                "--split": split,
+                "--budget": budget,
+                "--tradeoff": tradeoff,
+                "--certify": certify,
+                "--certify-split": certify_split,
+                "--frontier": frontier,
+                "--prices": prices,
+            }
+        )
+        tune_compression(logs, output, quality=quality, confidence=confidence, json=json)
+        return
     from cascade.replay.tune import Goal, tune
 
     goal = Goal(quality=quality, budget_usd=budget, tradeoff_usd=tradeoff)

@@ -12,6 +12,7 @@ anytime-valid p-values, arXiv:2210.01948, section 2.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,9 +21,13 @@ from numpy.typing import NDArray
 
 from .promise import growth, rows_needed, wealth
 
-__all__ = ["Case", "CaseVerdict", "decide"]
+__all__ = ["Case", "CaseVerdict", "decide", "least_pairs"]
 
 Array = NDArray[np.float64]
+
+STAKE = 0.75
+"""Half of the wealth goes on this stake. Fixed beforehand, so it costs no confidence; of 0.5 to 0.95 it
+needs about the fewest rows for variants that lose between 0 and 2 % of the right answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +108,42 @@ def decide(cases: Sequence[Case], *, ratio: float, confidence: float) -> tuple[C
     )
 
 
+def least_pairs(
+    tests: int, *, quality: float = 0.85, ratio: float = 0.95, confidence: float = 0.95
+) -> int | None:
+    """Return about how many pairs a place needs so that anything can be shown, if no answer is lost.
+
+    Args:
+        tests: Variants, models and kinds of task together.
+        quality: Of the plain answers, in [0, 1].
+        ratio: Share of it to keep, in (0, 1].
+        confidence: In (0, 1).
+
+    Returns:
+        None when no number would do: the plain answers are never right, or all of them must be kept.
+
+    >>> least_pairs(1), least_pairs(4)
+    (98, 138)
+    """
+    if quality <= 0 or ratio >= 1:
+        return None
+    goal, low, high = tests / (1.0 - confidence), 1, 1
+    while _even(high, ratio) < goal:
+        low, high = high, 2 * high
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _even(middle, ratio) >= goal else (middle + 1, high)
+    return math.ceil(low / quality)
+
+
+def _even(right: int, ratio: float) -> float:
+    """Return the wealth after so many prompts that were answered right both ways."""
+    ones = np.ones(right)
+    return wealth(ones, ones, ratio=ratio, tuned=STAKE)
+
+
 def _p_value(case: Case, ratio: float) -> float:
-    return min(1.0, 1.0 / wealth(case.compressed, case.plain, ratio=ratio))
+    return min(1.0, 1.0 / wealth(case.compressed, case.plain, ratio=ratio, tuned=STAKE))
 
 
 def _holm(p: Sequence[float], level: float) -> list[bool]:

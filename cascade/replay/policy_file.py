@@ -24,7 +24,7 @@ from ..policies import (
 )
 from ..policy import Policy, Thresholds
 
-__all__ = ["policy_mapping", "policy_yaml", "write_whole"]
+__all__ = ["commented_yaml", "policy_mapping", "policy_yaml", "write_whole"]
 
 
 def policy_mapping(policy: Policy) -> dict[str, Any]:
@@ -89,8 +89,13 @@ def policy_yaml(
     if scorer is not None:
         mapping["scorer"] = scorer
     mapping["provenance"] = dict(provenance)
+    return commented_yaml(mapping, told)
+
+
+def commented_yaml(mapping: Mapping[str, Any], told: str) -> str:
+    """Return plain data as YAML that reads the same in YAML 1.1 and 1.2, under a comment."""
     head = "".join(f"# {line}\n" for line in told.splitlines())
-    body = yaml.dump(mapping, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    body = yaml.dump(dict(mapping), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
     return head + body
 
 
