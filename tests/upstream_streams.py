@@ -25,8 +25,8 @@ def plan(pieces: Sequence[str] = (), **further: Any) -> str:
         **further: `logprobs`, one for each piece; `tool_calls`, deltas to send as they are; `delay_s` before
             each piece; `end`: done (as is right), open (no last event), cut, reset, hang, error (an
             error event), bad_json, bad_utf8, huge (an event of 10 MB); `finish_reason`; `usage`: false
-            leaves it out; `crumbs`: true writes single bytes; `content_type`; `raw`: events to send instead
-            of all this.
+            leaves it out; `crumbs`: true writes single bytes; `content_type`; `by_model`: a plan for each
+            model that is asked.
     """
     return json.dumps({"pieces": list(pieces), **further})
 
@@ -110,7 +110,9 @@ def _plan_in(body: Any) -> Any:
         found = json.loads(body["messages"][-1]["content"])
     except (ValueError, TypeError):
         found = None
-    return found if isinstance(found, dict) else {"pieces": ["le", "ad"], "logprobs": [-0.1, -0.2]}
+    if not isinstance(found, dict):
+        return {"pieces": ["le", "ad"], "logprobs": [-0.1, -0.2]}
+    return found.get("by_model", {}).get(body["model"], found)
 
 
 def _completion(wanted: Any) -> dict[str, Any]:
@@ -141,7 +143,6 @@ def _chunk(choice: dict[str, Any] | None, **further: Any) -> dict[str, Any]:
 
 
 def _chunks(wanted: Any, body: Any) -> Iterator[Any]:
-    yield from wanted.get("raw", ())
     yield _chunk({"delta": {"role": "assistant", "content": ""}})
     for i, piece in enumerate(wanted["pieces"]):
         choice: dict[str, Any] = {"delta": {"content": piece}}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,10 +10,14 @@ from typing import Annotated, Any
 import anyio
 import anyio.to_thread
 import msgspec
+from msgspec.structs import replace
 
+from ..assembly import CHARACTERS_PER_TOKEN, Assembly
+from ..clock import SystemClock
 from ..errors import LogError, NotRecorded
 from ..log_lines import numbered_lines
-from ..types import Answer, Message, ModelCall, Request, TokenLogprobs, Usage
+from ..ports import Clock, Listener
+from ..types import Answer, Chunk, Message, ModelCall, Request, TokenLogprobs, Usage
 
 __all__ = ["RecordedClient", "Survey", "names_of", "survey_log"]
 
@@ -90,16 +94,33 @@ class RecordedClient:
     Where rows share a prompt, the first answer of each model counts. A model whose text the log does not
     keep (`text: null`) answers with `text=None`, usage and log-probabilities: the gate `not_empty`
     refuses it, unless the ladder leaves that gate out. Scores and references stay in the log.
+
+    A stream is told the answer token by token. A log keeps no token strings: each token has an equal
+    share of the text's characters.
     """
 
-    def __init__(self, name: str, path: str | Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        path: str | Path,
+        *,
+        first_token_s: float = 0.0,
+        token_s: float = 0.0,
+        clock: Clock | None = None,
+    ) -> None:
         """Make a client; the log is read at the first use, in a worker thread, once.
 
         Args:
             name: The provider's name in the ladder, for errors.
             path: A traffic log: JSON lines, gzipped or not.
+            first_token_s: Seconds that an answer takes until its first token.
+            token_s: Seconds that each further token takes.
+            clock: Time source: what the seconds are slept on.
         """
         self.name = name
+        self._first_token_s = first_token_s
+        self._token_s = token_s
+        self._clock = clock or SystemClock()
         self._path = Path(path)
         self._log: _Log | None = None
         self._reading = anyio.Lock()
@@ -121,7 +142,26 @@ class RecordedClient:
             raise NotRecorded(
                 self._why_missing(log, answers, call.model), provider=self.name, model=call.model
             )
-        return _answer(response)
+        answer = _answer(response)
+        if call.listener is not None:
+            return await self._tell(answer, call.listener)
+        if self._first_token_s or self._token_s:
+            further = max(0, _tokens_of(answer) - 1)
+            await self._clock.sleep(self._first_token_s + further * self._token_s)
+        return answer
+
+    async def _tell(self, answer: Answer, listener: Listener) -> Answer:
+        """Tell an answer token by token; return it, or what was told of it when that was enough."""
+        listener.begin()
+        said = Assembly()
+        for i, chunk in enumerate(_chunks(answer)):
+            if seconds := self._token_s if i else self._first_token_s:
+                await self._clock.sleep(seconds)
+            said.add(chunk)
+            if not await listener.take(chunk):
+                usage = replace(answer.usage, completion_tokens=said.tokens, estimated=True)
+                return said.answer(answer.model, usage=usage)
+        return answer
 
     async def models(self) -> tuple[str, ...]:
         """Return the models the log holds, in the order they first appear.
@@ -229,6 +269,35 @@ def _answer(response: _Response) -> Answer:
         cost_usd=response.cost_usd,
         p_true=response.p_true,
     )
+
+
+def _tokens_of(answer: Answer) -> int:
+    """Return how many tokens an answer has: counted, or a quarter of its characters."""
+    if answer.logprobs is not None:
+        return len(answer.logprobs.logprobs)
+    counted = answer.usage.completion_tokens
+    return counted or len(answer.text or "") // CHARACTERS_PER_TOKEN or 1
+
+
+def _chunks(answer: Answer) -> Iterator[Chunk]:
+    """Yield an answer's tokens; those that have no share of a short text come with the one after."""
+    text, count, logprobs = answer.text or "", _tokens_of(answer), answer.logprobs
+    waiting = 0
+    for i in range(count):
+        piece = text[len(text) * i // count : len(text) * (i + 1) // count]
+        waiting += 1
+        if not piece and i + 1 < count:
+            continue
+        of = slice(i + 1 - waiting, i + 1)
+        own = None
+        if logprobs is not None:
+            own = TokenLogprobs(
+                tokens=logprobs.tokens[of],
+                logprobs=logprobs.logprobs[of],
+                top=None if logprobs.top is None else logprobs.top[of],
+            )
+        yield Chunk(text=piece, logprobs=own, tokens=waiting)
+        waiting = 0
 
 
 def _read_log(path: Path) -> _Log:

@@ -1,0 +1,131 @@
+"""What do early accept and early reject save in streams, what do they cost, and does a draft ever leak?
+
+    python benchmarks/streaming.py [--streams 10000] [--rows N] [--smoke]
+
+First 10,000 streams are read from a real server process of which every fourth answer ends badly; each is
+checked against what the models said. Then real logged answers of two models are told token by token, at
+stated speeds: plain asks, streams that hold, and streams that decide early. Thresholds are picked on train
+rows that no scorer was fitted on; everything reported is of test rows. Intervals are 95 %, of paired
+bootstraps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import anyio
+import numpy as np
+
+from benchmarks._shared import absent, write_result
+from benchmarks._stream_leaks import Leaks, count_leaks
+from benchmarks._stream_recorded import CASES, KEPT, SPEEDS, Case, Picked, Run, measure_case
+
+DRAWS = 2_000
+
+
+def main() -> int:
+    """Run both parts, print the tables, write one JSON."""
+    arguments = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    arguments.add_argument("--streams", type=int, default=10_000, help="streams checked for leaks")
+    arguments.add_argument("--rows", type=int, help="rows of each split, at most")
+    arguments.add_argument("--smoke", action="store_true", help="little of everything")
+    given = arguments.parse_args()
+    streams = 200 if given.smoke else given.streams
+    found = anyio.run(count_leaks, streams)
+    _print_leaks(found)
+    result: dict[str, Any] = {"leaks": _leaks_json(found), "cases": []}
+    why = absent()
+    if why:
+        print(why)
+    for case in () if why else CASES[-1:] if given.smoke else CASES:
+        rows = 240 if given.smoke else given.rows
+        picked, runs = anyio.run(lambda case=case, rows=rows: measure_case(case, rows=rows))
+        _print_case(case, picked, runs)
+        result["cases"].append(_case_json(case, picked, runs))
+    if not given.smoke:
+        write_result("streaming", result)
+    return 1 if found.leaked or found.streams != streams else 0
+
+
+def _print_leaks(found: Leaks) -> None:
+    ends = ", ".join(f"{n:,} {end}" for end, n in found.ends.most_common())
+    modes = ", ".join(f"{n:,} {mode}" for mode, n in found.modes.most_common())
+    print(f"{found.streams:,} streams in {found.seconds:.0f} s: {ends}")
+    print(f"drafts of the answered ones: {modes}")
+    print(f"leaked: {found.leaked}{'' if found.first is None else f'; the first: {found.first}'}")
+
+
+def _print_case(case: Case, picked: Picked, runs: list[Run]) -> None:
+    small, large = case.models
+    print(f"\n{case.log}: {small} → {large}, {len(runs[0].quality)} test rows")
+    accept = "none" if picked.accept is None else f"{picked.accept:.2f}"
+    reject = "none" if picked.reject is None else f"{picked.reject:.2f}"
+    print(f"accept {picked.hold:.2f}, early from {accept}, ended below {reject}")
+    print(
+        f"{'':14}{'first byte s':>22}{'total s':>20}{'draft':>8}{'USD/1k':>9}"
+        f"{'quality':>9}{'against hold':>24}{'early':>14}"
+    )
+    print(f"{'':14}{'median':>8}{'p90':>7}{'mean':>7}{'median':>8}{'mean':>12}{'tokens':>8}")
+    hold = next(run for run in runs if run.name == "hold")
+    for run in runs:
+        low, high = _interval(run.quality - hold.quality)
+        early = run.modes.get("early_accept", 0), run.modes.get("early_reject", 0)
+        print(
+            f"{run.name:14}{np.median(run.first_s):8.2f}{np.quantile(run.first_s, 0.9):7.2f}"
+            f"{run.first_s.mean():7.2f}{np.median(run.total_s):8.2f}{run.total_s.mean():12.2f}"
+            f"{run.draft_tokens.mean():8.1f}{1000 * run.cost_usd.mean():9.4f}"
+            f"{run.quality.mean():9.3f}"
+            f"{(run.quality - hold.quality).mean():+8.3f} [{low:+.3f}, {high:+.3f}]"
+            f"{early[0] / len(run.quality):7.0%}{early[1] / len(run.quality):7.0%}"
+        )
+
+
+def _interval(difference: np.ndarray) -> tuple[float, float]:
+    rng = np.random.default_rng(0)
+    n = len(difference)
+    means = [difference[rng.integers(0, n, n)].mean() for _ in range(DRAWS)]
+    low, high = np.quantile(means, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def _leaks_json(found: Leaks) -> dict[str, Any]:
+    return {
+        "streams": found.streams,
+        "leaked": found.leaked,
+        "ends": dict(found.ends),
+        "modes": dict(found.modes),
+        "seconds": found.seconds,
+    }
+
+
+def _case_json(case: Case, picked: Picked, runs: list[Run]) -> dict[str, Any]:
+    hold = next(run for run in runs if run.name == "hold")
+    return {
+        "log": case.log,
+        "models": case.models,
+        "checkpoints": case.checkpoints,
+        "speeds": [[speed.first_s, speed.token_s] for speed in SPEEDS],
+        "kept": KEPT,
+        "thresholds": {"hold": picked.hold, "accept": picked.accept, "reject": picked.reject},
+        "runs": [
+            {
+                "name": run.name,
+                "modes": run.modes,
+                "quality_against_hold": _interval(run.quality - hold.quality),
+                **{
+                    name: getattr(run, name).tolist()
+                    for name in ("first_s", "total_s", "quality", "draft_tokens", "cost_usd")
+                },
+            }
+            for run in runs
+        ],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
