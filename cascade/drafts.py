@@ -76,9 +76,8 @@ class Outlet:
         self.scorer = scorer
         self.clock = clock
 
-    @property
     def chosen(self) -> int | None:
-        """The rung whose draft is being passed on, or None as long as none is."""
+        """Return the rung whose draft is being passed on, or None as long as none is."""
         return None if self._chosen is None else self._chosen.rung
 
     async def open(self, effect: Call, rung: int, call: ModelCall) -> Draft:

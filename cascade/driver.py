@@ -214,7 +214,8 @@ class Driver:
                 if self._hedging is None or not ask.context.idempotent:
                     ending = await self._perform(steps, ask, partial(self._call_alone, ask))
                 else:
-                    calls = SideBySide(partial(self._call, ask), self._hedging, self._clock)
+                    chosen = None if ask.outlet is None else ask.outlet.chosen
+                    calls = SideBySide(partial(self._call, ask), self._hedging, self._clock, chosen)
                     ending = await self._perform_beside(steps, ask, calls)
         finally:
             self._scopes.discard(scope)

@@ -65,7 +65,11 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Policy(Protocol):
-    """Decides after every outcome."""
+    """Decides after every outcome.
+
+    One that knows of a rung that it calls none after it, whatever that answers, may say so by a further
+    method ``is_last(state, rung) -> bool``: a stream passes such a rung's answer straight through.
+    """
 
     @property
     def version(self) -> str:
@@ -129,6 +133,11 @@ class Thresholds:
         if upcoming is None:
             reason = f"{reason}; nothing left to ask"
         return Decision(rung=upcoming, reason=reason, threshold=threshold)
+
+    def is_last(self, state: State, rung: int) -> bool:
+        """Return whether no open rung comes after this one in the order."""
+        order = list(self.order or range(len(state.ladder.rungs)))
+        return not set(order[order.index(rung) + 1 :]) & set(state.open)
 
     def _next(self, state: State) -> int | None:
         """Return the first open rung after the last that has answered.

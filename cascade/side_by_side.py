@@ -39,6 +39,8 @@ class SideBySide:
         perform: Performs one call.
         hedging: Says after which time a second call may be started.
         clock: Time source.
+        chosen: Returns the rung whose answer a reader is being told already: only its outcome counts
+            then, and no other call is started. None: nobody reads.
 
     Attributes:
         group: Runs the calls; to be set before the first, and its end is the end of them all.
@@ -46,8 +48,15 @@ class SideBySide:
 
     group: TaskGroup
 
-    def __init__(self, perform: Perform, hedging: Hedging, clock: Clock) -> None:
+    def __init__(
+        self,
+        perform: Perform,
+        hedging: Hedging,
+        clock: Clock,
+        chosen: Callable[[], int | None] | None = None,
+    ) -> None:
         self._perform = perform
+        self._chosen = chosen
         self._hedging = hedging
         self._clock = clock
         self._runs: dict[int, _Run] = {}
@@ -61,12 +70,15 @@ class SideBySide:
             wanted = self._start(effect.rung, effect.call)
             await self._perhaps_back_up(effect, wanted)
         while True:
-            if wanted.outcome is not None:
+            chosen = None if self._chosen is None else self._chosen()
+            if wanted.outcome is not None and chosen in (None, effect.rung):
                 del self._runs[effect.rung]
                 return wanted.outcome
             for rung, run in self._runs.items():
-                if isinstance(run.outcome, Answered):
+                passed_on = chosen == rung and run.outcome is not None
+                if passed_on or (chosen is None and isinstance(run.outcome, Answered)):
                     del self._runs[rung]
+                    assert run.outcome is not None
                     return replace(run.outcome, rung=rung)
             self._changed = anyio.Event()
             await self._changed.wait()
@@ -101,7 +113,8 @@ class SideBySide:
                 while wanted.outcome is None:
                     self._changed = anyio.Event()
                     await self._changed.wait()
-            if wanted.outcome is None and self._hedging.take_nowait():
+            read = self._chosen is not None and self._chosen() is not None
+            if wanted.outcome is None and not read and self._hedging.take_nowait():
                 self._start(*effect.backup)
         else:
             while wanted.outcome is None:

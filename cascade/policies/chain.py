@@ -65,3 +65,8 @@ class Chain:
             accepted=decision.accepted,
             threshold=threshold,
         )
+
+    def is_last(self, state: State, rung: int) -> bool:
+        """Return whether no model that may still be asked comes after this one in the chain."""
+        view = look(state, self.models)
+        return not any(i in view.open for i in range(view.rungs.index(rung) + 1, len(self.models)))

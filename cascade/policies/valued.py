@@ -94,6 +94,10 @@ class Routing(_Valued):
         worth = {i: view.p[i] - self._price[i] for i in view.open}
         return _argmax(state, view, worth, NOTHING, None, self.models)
 
+    def is_last(self, state: State, rung: int) -> bool:
+        """Return True: it stops at the first answer."""
+        return True
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CascadeRouting(_Valued):

@@ -15,9 +15,9 @@ import msgspec
 from ..budget import cost_of_failure
 from ..errors import NotCalled, ProviderError
 from ..latency import LatencyWindow
-from ..ports import Clock
+from ..ports import Clock, Listener
 from ..pricing import cost_usd
-from ..types import Answer, Try
+from ..types import Answer, Chunk, Try
 from .deployment import Deployment
 
 __all__ = ["Hedge", "Hedging", "race"]
@@ -117,6 +117,7 @@ class _Run:
     answer: Answer | None = None
     error: Exception | None = None
     ended_at: float | None = None
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
 
     @property
     def decides(self) -> bool:
@@ -127,12 +128,15 @@ class _Run:
 
 @dataclass(slots=True, eq=False)
 class _Race:
-    ask: Callable[[Deployment], Awaitable[Answer]]
+    ask: Callable[[Deployment, Listener | None], Awaitable[Answer]]
     candidates: Iterator[Deployment]
     clock: Clock
     refusals: list[NotCalled]
+    listener: Listener | None
+    stirred: anyio.Event = field(default_factory=anyio.Event)
     settled: anyio.Event = field(default_factory=anyio.Event)
     runs: list[_Run] = field(default_factory=list)
+    heard: _Run | None = None
 
     def enter(self) -> _Run:
         run = _Run(self.clock.monotonic())
@@ -141,24 +145,64 @@ class _Race:
 
     async def run(self, run: _Run) -> None:
         """Ask one deployment after the other until one takes the call."""
-        try:
-            for deployment in self.candidates:
-                run.deployment, run.began = deployment, self.clock.monotonic()
-                try:
-                    run.answer = await self.ask(deployment)
-                    break
-                except NotCalled as exc:
-                    self.refusals.append(exc)
-                    run.deployment = None
-        except Exception as exc:  # noqa: BLE001 - raised again by `race`, outside of the task group
-            run.error = exc
+        ear = None if self.listener is None else _Ear(self, run, self.listener)
+        with run.scope:
+            try:
+                for deployment in self.candidates:
+                    run.deployment, run.began = deployment, self.clock.monotonic()
+                    try:
+                        answer = await self.ask(deployment, ear)
+                        if self.heard in (None, run):
+                            run.answer = answer
+                        break
+                    except NotCalled as exc:
+                        self.refusals.append(exc)
+                        run.deployment = None
+            except Exception as exc:  # noqa: BLE001 - raised again by `race`, outside of the task group
+                run.error = exc
         run.ended_at = self.clock.monotonic()
         if run.decides or all(other.ended_at is not None for other in self.runs):
             self.settled.set()
+            self.stirred.set()
+
+    def hear(self, run: _Run) -> bool:
+        """Let the run that is heard first win, and end the others; return whether it is this one."""
+        if self.heard is None:
+            self.heard = run
+            self.stirred.set()
+            for other in self.runs:
+                if other is not run:
+                    other.scope.cancel()
+        return self.heard is run
+
+
+class _Ear:
+    """The listener of one of the two: only what the first to be heard says is passed on."""
+
+    def __init__(self, race: _Race, run: _Run, listener: Listener) -> None:
+        self._race = race
+        self._run = run
+        self._listener = listener
+
+    @property
+    def may_repeat(self) -> bool:
+        return self._listener.may_repeat
+
+    def begin(self) -> None:
+        if self._race.heard is self._run:
+            self._listener.begin()
+
+    async def take(self, chunk: Chunk) -> bool:
+        first = self._race.heard is None
+        if not self._race.hear(self._run):
+            return False
+        if first:
+            self._listener.begin()
+        return await self._listener.take(chunk)
 
 
 async def race(
-    ask: Callable[[Deployment], Awaitable[Answer]],
+    ask: Callable[[Deployment, Listener | None], Awaitable[Answer]],
     candidates: Iterator[Deployment],
     *,
     delay_s: float,
@@ -166,17 +210,21 @@ async def race(
     model: str,
     clock: Clock,
     refusals: list[NotCalled],
+    listener: Listener | None = None,
 ) -> Answer | None:
     """Return the first good answer of one deployment, or of two when the first takes long.
 
+    In a stream the race is over with the first chunk: whoever is heard first is listened to.
+
     Args:
-        ask: Performs the call at a deployment.
+        ask: Performs the call at a deployment, for this listener.
         candidates: Whom to ask, best first; each is asked once.
         delay_s: Seconds after which the second is asked.
         hedging: Gives leave for that.
         model: Whose latencies are noted.
         clock: Measures latencies.
         refusals: Takes the errors of deployments that were passed over.
+        listener: Is told of the answer while it comes; None: nobody listens.
 
     Returns:
         The answer, its `tries` holding the other request; None when nobody took the call.
@@ -184,13 +232,13 @@ async def race(
     Raises:
         ProviderError: Of the first request; its `tries` hold the second.
     """
-    race = _Race(ask, candidates, clock, refusals)
+    race = _Race(ask, candidates, clock, refusals, listener)
     async with anyio.create_task_group() as tasks:
         first = race.enter()
         tasks.start_soon(race.run, first)
         with anyio.move_on_after(delay_s):
-            await race.settled.wait()
-        hedged = not race.settled.is_set() and hedging.take_nowait()
+            await race.stirred.wait()
+        hedged = not race.stirred.is_set() and hedging.take_nowait()
         if hedged:
             tasks.start_soon(race.run, race.enter())
         if not race.settled.is_set():
@@ -220,9 +268,11 @@ def _outcome(race: _Race, hedging: Hedging, model: str) -> Answer | None:
         return msgspec.structs.replace(winner.answer, tries=(*winner.answer.tries, *others))
     if not asked:
         return None
-    error = asked[0].error
+    failed = next(run for run in asked if run.error is not None)
+    error = failed.error
     assert isinstance(error, ProviderError)
-    error.tries = (*error.tries, *(_try_of(run, None, now) for run in asked[1:]))
+    others = tuple(_try_of(run, None, now) for run in asked if run is not failed)
+    error.tries = (*error.tries, *others)
     raise error
 
 

@@ -196,19 +196,25 @@ class Pool:
         """Return the answer of one deployment, or of the quicker of two."""
         hedging.count_call()
         delay_s = None
-        if call.context.idempotent and len(self._deployments) > 1 and call.listener is None:
+        if call.context.idempotent and len(self._deployments) > 1:
             delay_s = hedging.delay_s(call.model)
         candidates = self._candidates(call.context)
         refusals: list[NotCalled] = []
         if delay_s is not None:
             answer = await race(
-                lambda deployment: self._ask(deployment, at_once),
+                lambda deployment, listener: self._ask(
+                    deployment,
+                    at_once
+                    if listener is None
+                    else msgspec.structs.replace(at_once, listener=listener),
+                ),
                 candidates,
                 delay_s=delay_s,
                 hedging=hedging,
                 model=call.model,
                 clock=self._clock,
                 refusals=refusals,
+                listener=call.listener,
             )
             if answer is not None:
                 return answer
