@@ -19,6 +19,9 @@ __all__ = ["LEAST_ROWS", "fit_clusters"]
 LEAST_ROWS = 20
 """Rows a cluster at least that it is fitted on; with fewer there are fewer clusters."""
 
+MOST_TASKS = 12
+"""Tasks of a log that are taken for kinds: each is a test more, and each needs its own rows."""
+
 MOST_TERMS = 3_000
 CENTROID_TERMS = 300
 """Words that a cluster is known by."""
@@ -34,15 +37,15 @@ def fit_clusters(
     Args:
         texts: What `task_text` says of each row.
         tasks: The task of each row where the log names one: a cluster is then a task, and live
-            requests, which name none, go to the task whose words are nearest. None or fewer than two
-            different ones: k-means.
+            requests, which name none, go to the task whose words are nearest. None, fewer than two
+            different ones or more than `MOST_TASKS`: k-means.
         count: Clusters of k-means at most, >= 1.
         seed: Of k-means.
 
     Returns:
         One cluster, ``all``, where there are too few rows for more.
     """
-    if tasks is not None and len(_large(tasks)) > 1:
+    if tasks is not None and 1 < len(_large(tasks)) <= MOST_TASKS:
         return _of_tasks(texts, tasks)
     count = min(count, len(texts) // LEAST_ROWS)
     if count < 2:
