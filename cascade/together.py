@@ -246,16 +246,21 @@ def _is_unicode(text: str) -> bool:
 def _own_tokens(
     whole: TokenLogprobs | None, text: str, start: int, end: int
 ) -> tuple[TokenLogprobs | None, str | None]:
-    """Return the tokens that the characters from `start` to `end` lie in, or why they are not known."""
+    """Return the tokens that the characters from `start` to `end` lie in, or why they are not known.
+
+    Where the provider reports the token that ends an answer (one without text at the end), the one
+    after `end`, a quotation mark or comma, stands for it: it says how likely the answer ends there.
+    """
     if whole is None:
         return None, None
     if "".join(whole.tokens) != text:
         return None, "the tokens of the reply do not add up to its text, so its own cannot be told"
+    stop = end + 1 if whole.tokens and not whole.tokens[-1] else end
     first = last = position = 0
     for i, token in enumerate(whole.tokens):
         if position <= start:
             first = i
-        if position < end:
+        if token and position < stop:
             last = i + 1
         position += len(token)
     if first >= last:

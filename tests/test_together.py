@@ -116,6 +116,18 @@ def test_each_answer_has_the_log_probabilities_of_its_own_tokens() -> None:
     assert [list(a.logprobs.logprobs) for a in own if a and a.logprobs] == [[-4, -5], [-9]]
 
 
+def test_the_quotation_mark_after_an_answer_stands_for_the_token_that_ends_one() -> None:
+    """Only where the provider reports such a token, so that confidences are like those alone."""
+    tokens = ['{"1": "', "Os", "lo", '", "2": ', "7", "}", ""]
+    logprobs = TokenLogprobs(tokens=tokens, logprobs=[-float(i) for i in range(7)])
+    reply = Answer(text="".join(tokens), model="m", logprobs=logprobs)
+    own = [part.answer for part in take_apart(reply, asked("a", "b"))]
+    assert [list(a.logprobs.tokens) for a in own if a and a.logprobs] == [
+        ["Os", "lo", '", "2": '],
+        ["7", "}"],
+    ]
+
+
 def test_tokens_that_are_not_the_text_belong_to_nobody() -> None:
     """A log without token texts gives none, and it is said why."""
     logprobs = TokenLogprobs(tokens=["", ""], logprobs=[-1.0, -2.0])
