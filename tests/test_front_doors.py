@@ -102,6 +102,27 @@ def test_the_blocking_engine_serves_many_threads() -> None:
         ladder.ask("What is the capital of France?")
 
 
+MANY = """
+import anyio, cascade
+QUESTIONS = ["What is 12 times 12?", "What is the capital of France?"]
+async def main():
+    return [r.text for r in await cascade.ask_many(QUESTIONS, per_call=2)]
+print(anyio.run(main), [r.text for r in cascade.sync.ask_many(QUESTIONS)])
+"""
+
+
+def test_several_questions_go_through_every_front_door(tmp_path: Path) -> None:
+    """`cascade.ask_many` and `cascade.sync.ask_many`, on the default ladder."""
+    config = tmp_path / "cascade.yaml"
+    config.write_text(
+        LOGGED.format(log=ROOT / "configs" / "example-log.jsonl", folder=tmp_path / "logs")
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", MANY], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert (done.stdout, done.stderr) == ("['144', 'Paris'] ['144', 'Paris']\n", "")
+
+
 SYNC = """
 import cascade
 print(cascade.sync.ask("What is 12 times 12?").text)

@@ -105,13 +105,16 @@ async def buy(
 
 
 async def _listen(progress: Progress, scope: anyio.CancelScope) -> None:
-    """Stop at the first Ctrl-C, cut at the second."""
-    with anyio.open_signal_receiver(signal.SIGINT) as signals:
-        async for _ in signals:
-            if progress.stopped is not None:
-                scope.cancel()
-                return
-            progress.stopped = "interrupted"
+    """Stop at the first Ctrl-C, cut at the second; where signals cannot be waited for, the first one cuts."""
+    try:
+        with anyio.open_signal_receiver(signal.SIGINT) as signals:
+            async for _ in signals:
+                if progress.stopped is not None:
+                    scope.cancel()
+                    return
+                progress.stopped = "interrupted"
+    except NotImplementedError:
+        return
 
 
 def _first(group: ExceptionGroup[Exception]) -> Exception:
