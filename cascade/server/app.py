@@ -18,14 +18,16 @@ from starlette.routing import Route
 from ..errors import RequestError
 from ..labels import Label
 from ..types import Result
-from .asked import Asked, decode_object, result_headers, take_model
+from .asked import Asked, decode_object, result_headers
 from .callers import identify
 from .chat import chat_body, read_chat
 from .chat_stream import ChatChunks
 from .endpoint import Endpoint, Gate, Visit, id_of
 from .failures import Failure, Refused, Shape, error_body
+from .fields import ChatFields, FeedbackFields, MessageFields, check_fields
 from .message_stream import MessageEvents
 from .messages import message_body, read_message
+from .openapi import openapi_document
 from .replies import Reply
 from .served import PREFIX, Found, Ladders, Served
 from .streams import Teller, pass_on
@@ -34,7 +36,6 @@ __all__ = ["make_app"]
 
 _log = logging.getLogger("cascade.server")
 
-_MOST_ID = 200
 _NO_PARENT = nullcontext()
 _ID_PREFIXES = ("chatcmpl-", "msg_")
 
@@ -62,6 +63,7 @@ def make_app(ladders: Ladders, gate: Gate, *, rungs: bool = False) -> Starlette:
             Route("/v1/models/{id:path}", Endpoint(gate, site.model), methods=["GET"]),
             Route("/v1/feedback", Endpoint(gate, site.feedback, takes_body=True), methods=["POST"]),
             Route("/metrics", Endpoint(gate, site.metrics), methods=["GET"]),
+            Route("/openapi.json", Endpoint(gate, site.openapi, needs_key=False), methods=["GET"]),
             Route("/healthz", Endpoint(gate, site.healthz, needs_key=False), methods=["GET"]),
             Route("/readyz", Endpoint(gate, site.readyz, needs_key=False), methods=["GET"]),
         ],
@@ -80,7 +82,8 @@ class _Site:
     async def chat(self, visit: Visit) -> Reply | None:
         """Answer a chat completion."""
         fields = decode_object(visit.body)
-        found = self._find(take_model(fields), visit)
+        check_fields(fields, ChatFields)
+        found = self._find(fields.pop("model"), visit)
         asked = read_chat(fields, visit.headers, shown_by_itself=found.served.top_logprobs)
         if asked.stream:
             chunks = ChatChunks(
@@ -97,7 +100,8 @@ class _Site:
     async def messages(self, visit: Visit) -> Reply | None:
         """Answer a message."""
         fields = decode_object(visit.body)
-        found = self._find(take_model(fields), visit)
+        check_fields(fields, MessageFields)
+        found = self._find(fields.pop("model"), visit)
         asked = read_message(fields, visit.headers, native=found.served.native)
         if asked.stream:
             await self._stream(visit, found, asked, MessageEvents())
@@ -128,21 +132,8 @@ class _Site:
     async def feedback(self, visit: Visit) -> Reply:
         """Write a label for an answer."""
         fields = decode_object(visit.body)
-        unknown = sorted(fields.keys() - {"id", "score", "model", "ladder"})
-        if unknown:
-            raise RequestError(f"{unknown[0]:.60}: unknown; allowed: id, score, model, ladder")
-        given, score = fields.get("id"), fields.get("score")
-        if not isinstance(given, str) or not 0 < len(given) <= _MOST_ID or not given.isprintable():
-            raise RequestError("id: allowed: the id of an answer, as it or x-cascade-id says")
-        if isinstance(score, bool):
-            score = float(score)
-        if not isinstance(score, int | float) or not 0.0 <= score <= 1.0:
-            raise RequestError(
-                "score: allowed: a number in [0, 1] (1 right, 0 wrong), true or false"
-            )
-        for name in ("model", "ladder"):
-            if not isinstance(fields.get(name), str | None):
-                raise RequestError(f"{name}: {type(fields[name]).__name__} given; allowed: text")
+        check_fields(fields, FeedbackFields)
+        given, score = fields["id"], float(fields["score"])
         served = self._labelled(fields.get("ladder"), visit)
         if served.config.log is None:
             raise Refused(400, "no_log", f"ladder: {served.name!r} keeps no log to label")
@@ -150,11 +141,9 @@ class _Site:
             given = given.removeprefix(prefix)
         by = "feedback" if visit.caller.key is None else f"feedback/{visit.caller.key}"
         with served.in_use():
-            await served.label(
-                Label(id=given, score=float(score), model=fields.get("model"), by=by)
-            )
+            await served.label(Label(id=given, score=score, model=fields.get("model"), by=by))
         visit.told["ask_id"] = given
-        return Reply(body=msgspec.json.encode({"id": given, "score": float(score)}))
+        return Reply(body=msgspec.json.encode({"id": given, "score": score}))
 
     async def metrics(self, visit: Visit) -> Reply:
         """Show the metrics of all ladders that have them switched on, to those who may see all of them."""
@@ -178,6 +167,10 @@ class _Site:
 
         body, kind = scrape(visit.headers.get(b"accept", b"").decode("latin-1"))
         return Reply(body=body, content_type=kind.encode("latin-1"))
+
+    async def openapi(self, visit: Visit) -> Reply:
+        """Say what this server takes and gives."""
+        return Reply(body=openapi_document())
 
     async def healthz(self, visit: Visit) -> Reply:
         """Say that the process is alive."""

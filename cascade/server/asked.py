@@ -9,6 +9,7 @@ import msgspec
 
 from ..errors import RequestError
 from ..types import Attempt, Result
+from .shapes import CascadeObject, ToldAttempt, ToldHit
 
 __all__ = [
     "Asked",
@@ -16,8 +17,6 @@ __all__ = [
     "refuse_keywords",
     "result_headers",
     "result_object",
-    "take_flag",
-    "take_model",
 ]
 
 
@@ -81,33 +80,6 @@ def decode_object(body: bytes) -> dict[str, Any]:
         raise RequestError("body: not JSON: nested too deep") from None
 
 
-def take_model(fields: dict[str, Any]) -> str:
-    """Return the model that a body names, and take it out.
-
-    Raises:
-        RequestError: It names none.
-    """
-    model = fields.pop("model", None)
-    if not isinstance(model, str) or not model:
-        given = "missing" if model is None else f"{type(model).__name__} given"
-        raise RequestError(f"model: {given}; allowed: a name that GET /v1/models lists")
-    return model
-
-
-def take_flag(fields: dict[str, Any], name: str) -> bool:
-    """Return a true or false of a body, false when absent, and take it out.
-
-    Raises:
-        RequestError: It is something else.
-    """
-    value = fields.pop(name, None)
-    if value is None:
-        return False
-    if not isinstance(value, bool):
-        raise RequestError(f"{name}: {type(value).__name__} given; allowed: true or false")
-    return value
-
-
 def refuse_keywords(fields: Mapping[str, Any]) -> None:
     """Refuse fields that `Cascade.ask` would take for options of its own.
 
@@ -118,32 +90,30 @@ def refuse_keywords(fields: Mapping[str, Any]) -> None:
         raise RequestError(f"{name}: not a field of this API; options go into `cascade`")
 
 
-def result_object(result: Result) -> dict[str, Any]:
+def result_object(result: Result) -> CascadeObject:
     """Return the object `cascade` of an answer.
 
     It says nothing of the text that a near hit was an answer to, and no failed gate's own words.
     """
     hit = result.cache
-    told: dict[str, Any] = {
-        "id": result.id,
-        "rung": result.rung,
-        "confidence": result.confidence,
-        "cost_usd": result.cost_usd,
-        "saving_usd": result.saving_usd_estimate,
-        "cache": None
+    return CascadeObject(
+        id=result.id,
+        rung=result.rung,
+        confidence=result.confidence,
+        cost_usd=result.cost_usd,
+        saving_usd=result.saving_usd_estimate,
+        cache=None
         if hit is None
-        else {
-            "kind": hit.kind,
-            "id": hit.ask_id,
-            "stored_at": hit.stored_at,
-            "similarity": hit.similarity,
-            "p_same": hit.p_same,
-        },
-        "attempts": [_attempt(attempt) for attempt in result.attempts],
-    }
-    if result.degraded is not None:
-        told["degraded"] = result.degraded
-    return told
+        else ToldHit(
+            kind=hit.kind,
+            id=hit.ask_id,
+            stored_at=hit.stored_at,
+            similarity=hit.similarity,
+            p_same=hit.p_same,
+        ),
+        attempts=[_attempt(attempt) for attempt in result.attempts],
+        degraded=result.degraded,
+    )
 
 
 def result_headers(result: Result) -> list[tuple[bytes, bytes]]:
@@ -167,13 +137,13 @@ def result_headers(result: Result) -> list[tuple[bytes, bytes]]:
     return headers
 
 
-def _attempt(attempt: Attempt) -> dict[str, Any]:
-    return {
-        "rung": attempt.rung,
-        "model": attempt.model,
-        "verdict": attempt.verdict,
-        "reason": attempt.reason,
-        "confidence": attempt.confidence,
-        "cost_usd": attempt.cost_usd,
-        "latency_s": round(attempt.latency_s, 6),
-    }
+def _attempt(attempt: Attempt) -> ToldAttempt:
+    return ToldAttempt(
+        rung=attempt.rung,
+        model=attempt.model,
+        verdict=attempt.verdict,
+        reason=attempt.reason,
+        confidence=attempt.confidence,
+        cost_usd=attempt.cost_usd,
+        latency_s=round(attempt.latency_s, 6),
+    )

@@ -12,12 +12,10 @@ import msgspec
 
 from ..errors import RequestError
 from ..types import Answer, Result, TokenLogprobs, Usage
-from .asked import Asked, refuse_keywords, result_object, take_flag
+from .asked import Asked, refuse_keywords, result_object
 from .options import read_options
 
-__all__ = ["MOST_TOP_LOGPROBS", "chat_body", "read_chat", "shown_logprobs", "usage_object"]
-
-MOST_TOP_LOGPROBS = 20
+__all__ = ["chat_body", "read_chat", "shown_logprobs", "usage_object"]
 
 
 class _Choice(msgspec.Struct):
@@ -50,7 +48,7 @@ def read_chat(
     answers have none.
 
     Args:
-        fields: The body without its model; what is read is taken out.
+        fields: The body as `fields.ChatFields` allows it, without its model; what is read is taken out.
         headers: All headers, names in lower case.
         shown_by_itself: Alternatives a token that every rung is asked for anyway.
 
@@ -59,17 +57,15 @@ def read_chat(
     """
     options = read_options(fields.pop("cascade", None), headers)
     prompt = _prompt(fields)
-    stream = take_flag(fields, "stream")
-    include_usage = _include_usage(fields.pop("stream_options", None)) and stream
-    n = fields.pop("n", None)
-    if n is not None and (n != 1 or isinstance(n, bool)):
-        raise RequestError(f"n: {n!r:.40} given; allowed: 1: a ladder gives the one best answer")
-    wanted = take_flag(fields, "logprobs")
-    alternatives = fields.pop("top_logprobs", None)
+    stream = bool(fields.pop("stream", None))
+    streamed: Mapping[str, Any] = fields.pop("stream_options", None) or {}
+    fields.pop("n", None)  # 1: a ladder gives the one best answer
+    wanted = bool(fields.pop("logprobs", None))
+    alternatives: int | None = fields.pop("top_logprobs", None)
     if wanted:
         options.setdefault("cache", "off")
         fields["logprobs"] = True
-        if _top_logprobs(alternatives) > shown_by_itself:
+        if (alternatives or 0) > shown_by_itself:
             fields["top_logprobs"] = alternatives
     elif alternatives is not None:
         raise RequestError("top_logprobs: given without `logprobs`; set that to true")
@@ -84,8 +80,8 @@ def read_chat(
         prompt=prompt,
         options=fields | options,
         stream=stream,
-        include_usage=include_usage,
-        top_logprobs=_top_logprobs(alternatives) if wanted else None,
+        include_usage=stream and bool(streamed.get("include_usage")),
+        top_logprobs=(alternatives or 0) if wanted else None,
     )
 
 
@@ -174,65 +170,21 @@ def shown_logprobs(
 def _prompt(fields: dict[str, Any]) -> Any:
     """Return the messages; a plain `prompt` counts as one message of the user."""
     messages, prompt = fields.pop("messages", None), fields.pop("prompt", None)
-    if messages is None:
-        if prompt is None:
-            raise RequestError("messages: missing; give at least one message")
-        if not isinstance(prompt, str):
-            raise RequestError(f"prompt: {type(prompt).__name__} given; allowed: text")
-        return prompt
-    if prompt is not None:
+    if messages is None and prompt is None:
+        raise RequestError("messages: missing; give at least one message")
+    if messages is not None and prompt is not None:
         raise RequestError("prompt: given beside `messages`; give one of them")
-    if not isinstance(messages, list):
-        raise RequestError(
-            f"messages: {type(messages).__name__} given; allowed: a list of messages"
-        )
-    for i, message in enumerate(messages):
-        calls = message.get("tool_calls") if isinstance(message, dict) else None
-        if calls is not None and not _is_list_of_objects(calls):
-            raise RequestError(f"messages[{i}].tool_calls: allowed: a list of tool calls")
-    return messages
-
-
-def _include_usage(given: Any) -> bool:
-    """Return whether `stream_options` ask for a chunk with the tokens."""
-    if given is None:
-        return False
-    if not isinstance(given, dict):
-        raise RequestError(f"stream_options: {type(given).__name__} given; allowed: an object")
-    wanted = given.get("include_usage")
-    if not isinstance(wanted, bool | None):
-        raise RequestError(
-            f"stream_options.include_usage: {type(wanted).__name__} given; allowed: true or false"
-        )
-    return bool(wanted)
+    return prompt if messages is None else messages
 
 
 def _check_tools(fields: Mapping[str, Any]) -> None:
-    tools, choice = fields.get("tools"), fields.get("tool_choice")
-    if tools is not None and not isinstance(tools, list):
-        raise RequestError(f"tools: {type(tools).__name__} given; allowed: a list of definitions")
-    for i, tool in enumerate(tools or ()):
-        function = tool.get("function") if isinstance(tool, dict) else None
+    for i, tool in enumerate(fields.get("tools") or ()):
+        function = tool.get("function")
         if isinstance(function, dict) and not isinstance(function.get("name"), str):
             raise RequestError(f"tools[{i}].function.name: missing; give text")
-    if choice is None or isinstance(choice, str):
-        return
-    if not isinstance(choice, dict) or not isinstance(choice.get("type"), str):
+    choice = fields.get("tool_choice")
+    if isinstance(choice, dict) and not isinstance(choice.get("type"), str):
         raise RequestError("tool_choice: allowed: text, or an object with `type`")
-
-
-def _is_list_of_objects(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
-
-
-def _top_logprobs(given: Any) -> int:
-    if given is None:
-        return 0
-    if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given <= MOST_TOP_LOGPROBS:
-        raise RequestError(
-            f"top_logprobs: {given!r:.40} given; allowed: a whole number from 0 to {MOST_TOP_LOGPROBS}"
-        )
-    return given
 
 
 def _logprobs(answer: Answer, alternatives: int) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ import msgspec
 
 from ..errors import RequestError
 from ..types import Answer, Result, Usage
-from .asked import Asked, refuse_keywords, result_object, take_flag
+from .asked import Asked, refuse_keywords, result_object
 from .options import read_options
 
 __all__ = ["message_body", "message_usage", "read_message", "stop_reason"]
@@ -37,7 +37,8 @@ def read_message(fields: dict[str, Any], headers: Mapping[bytes, bytes], *, nati
     """Return what a Messages body asks for.
 
     Args:
-        fields: The body without its model; what is read is taken out.
+        fields: The body as `fields.MessageFields` allows it, without its model; what is read is taken
+            out.
         headers: All headers, names in lower case.
         native: Whether every rung speaks Anthropic's language.
 
@@ -45,8 +46,13 @@ def read_message(fields: dict[str, Any], headers: Mapping[bytes, bytes], *, nati
         RequestError: A field is wrong or has no counterpart; the message names it.
     """
     options = read_options(fields.pop("cascade", None), headers)
-    stream = take_flag(fields, "stream")
-    messages = _messages(fields.pop("messages", None))
+    stream = bool(fields.pop("stream", None))
+    messages: list[dict[str, Any]] = fields.pop("messages")
+    for i, message in enumerate(messages):
+        if "tool_calls" in message:
+            raise RequestError(
+                f"messages[{i}].tool_calls: not a field of this API; give tool_use blocks"
+            )
     system = fields.pop("system", None)
     options["max_tokens"] = fields.pop("max_tokens", None)
     options["stop"] = fields.pop("stop_sequences", None)
@@ -56,11 +62,6 @@ def read_message(fields: dict[str, Any], headers: Mapping[bytes, bytes], *, nati
     if native:
         head = [] if system is None else [{"role": "system", "content": system}]
         refuse_keywords(fields)
-        choice = fields.get("tool_choice")
-        if choice is not None:
-            if not isinstance(choice, dict):
-                raise RequestError("tool_choice: allowed: an object with `type`")
-            _field(choice, "type", str, "tool_choice")
         return Asked(prompt=[*head, *messages], options=fields | options, stream=stream)
     options |= {name: fields[name] for name in _PASSED_ON if fields.get(name) is not None}
     options |= _tools(fields.get("tools"), fields.get("tool_choice"))
@@ -110,27 +111,6 @@ def message_usage(usage: Usage) -> dict[str, Any]:
         "cache_read_input_tokens": usage.cached_tokens,
         "cache_creation_input_tokens": usage.cache_write_tokens,
     }
-
-
-def _messages(given: Any) -> list[dict[str, Any]]:
-    if given is None:
-        raise RequestError("messages: missing; give at least one message")
-    if not isinstance(given, list):
-        raise RequestError(f"messages: {type(given).__name__} given; allowed: a list of messages")
-    for i, message in enumerate(given):
-        place = f"messages[{i}]"
-        if not isinstance(message, dict):
-            raise RequestError(f"{place}: {type(message).__name__} given; allowed: an object")
-        if message.get("role") not in ("user", "assistant"):
-            raise RequestError(
-                f"{place}.role: {message.get('role')!r:.40} given; allowed: user, assistant"
-            )
-        content = message.get("content")
-        if not isinstance(content, str):
-            _check_blocks(content, f"{place}.content")
-        if "tool_calls" in message:
-            raise RequestError(f"{place}.tool_calls: not a field of this API; give tool_use blocks")
-    return given
 
 
 def _check_blocks(given: Any, place: str) -> None:
@@ -219,17 +199,13 @@ def _call(block: Mapping[str, Any], place: str) -> dict[str, Any]:
 def _tools(tools: Any, choice: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if tools is not None:
-        if not isinstance(tools, list):
-            raise RequestError(
-                f"tools: {type(tools).__name__} given; allowed: a list of definitions"
-            )
         found["tools"] = [_tool(tool, f"tools[{i}]") for i, tool in enumerate(tools)]
     if choice is not None:
-        kind = choice.get("type") if isinstance(choice, dict) else None
+        kind = choice["type"]
         if kind == "tool":
             name = _field(choice, "name", str, "tool_choice")
             found["tool_choice"] = {"type": "function", "function": {"name": name}}
-        elif isinstance(kind, str) and kind in _TOOL_CHOICES:
+        elif kind in _TOOL_CHOICES:
             found["tool_choice"] = _TOOL_CHOICES[kind]
         else:
             raise RequestError(
@@ -241,8 +217,6 @@ def _tools(tools: Any, choice: Any) -> dict[str, Any]:
 
 
 def _tool(tool: Any, place: str) -> dict[str, Any]:
-    if not isinstance(tool, dict):
-        raise RequestError(f"{place}: {type(tool).__name__} given; allowed: a definition")
     if tool.get("type") not in (None, "custom"):
         raise RequestError(
             f"{place}.type: {tool['type']!r:.40} is Anthropic's own; allowed: custom"

@@ -6,9 +6,10 @@ The tenant is none of it: it comes from the key alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 from ..errors import RequestError
 
@@ -32,12 +33,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         idempotent: False: never ask two models at once for it.
     """
 
-    min_confidence: float | None = None
-    max_cost_usd: float | None = None
-    max_total_tokens: int | None = None
-    deadline_s: float | None = None
+    min_confidence: Annotated[float, Meta(ge=0, le=1)] | None = None
+    max_cost_usd: Annotated[float, Meta(ge=0)] | None = None
+    max_total_tokens: Annotated[int, Meta(ge=1)] | None = None
+    deadline_s: Annotated[float, Meta(gt=0)] | None = None
     cache: Literal["use", "off", "read", "refresh"] | None = None
-    max_age_s: float | None = None
+    max_age_s: Annotated[float, Meta(ge=0)] | None = None
     cache_tags: tuple[str, ...] | None = None
     session: str | None = None
     idempotent: bool | None = None
@@ -46,11 +47,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 _NAMES = Options.__struct_fields__
 
 
-def read_options(given: Any, headers: Mapping[bytes, bytes]) -> dict[str, Any]:
+def read_options(given: Mapping[str, Any] | None, headers: Mapping[bytes, bytes]) -> dict[str, Any]:
     """Return the options as keywords of `Cascade.ask`; those of the body win over the headers.
 
     Args:
-        given: The body's `cascade` object, or None.
+        given: The body's `cascade` object as `Options` allows it, or None.
         headers: All headers, names in lower case.
 
     Raises:
@@ -65,9 +66,7 @@ def read_options(given: Any, headers: Mapping[bytes, bytes]) -> dict[str, Any]:
         return {}
     options = {name: _from_header(name, value) for name, value in found.items()}
     if given is not None:
-        if not isinstance(given, dict):
-            raise RequestError(f"cascade: {_kind(given)} given; allowed: an object of options")
-        options |= {str(name): _checked(str(name), value) for name, value in given.items()}
+        options |= given
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -84,11 +83,10 @@ def _from_header(name: str, value: bytes) -> Any:
         decoded = msgspec.json.decode(text)
     except msgspec.DecodeError:
         decoded = text
-    return _checked(name, decoded, where)
+    return _checked(name, text if decoded is None else decoded, where)
 
 
-def _checked(name: str, value: Any, where: str | None = None) -> Any:
-    where = where or f"cascade.{name}"
+def _checked(name: str, value: Any, where: str) -> Any:
     if name not in _NAMES:
         raise RequestError(f"{where:.80}: not an option; allowed: {', '.join(_NAMES)}")
     try:
@@ -96,7 +94,3 @@ def _checked(name: str, value: Any, where: str | None = None) -> Any:
     except msgspec.ValidationError as exc:
         words = str(exc).partition(" - at ")[0]
         raise RequestError(f"{where}: {words[:1].lower()}{words[1:]}") from None
-
-
-def _kind(value: object) -> str:
-    return type(value).__name__

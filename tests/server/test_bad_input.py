@@ -57,7 +57,7 @@ BAD = {
     "no object": (b"[1, 2]", "object"),
     "nested too deep": (b'{"model":' + b"[" * 100_000, ""),
     "NaN": (b'{"model": "cascade/ok", "temperature": NaN}', "not JSON"),
-    "no model": ({"messages": []}, "model: missing"),
+    "no model": ({"messages": [{"role": "user", "content": "x"}]}, "model: missing"),
     "model of the wrong kind": ({"model": 5}, "model: int given"),
     "neither messages nor prompt": ({"model": "cascade/ok"}, "messages: missing"),
     "both": (chat("cascade/ok", prompt="x"), "prompt: given beside"),
@@ -74,9 +74,12 @@ BAD = {
     ),
     "temperature is text": (chat("cascade/ok", temperature="hot"), "temperature"),
     "max_tokens is negative": (chat("cascade/ok", max_tokens=-1), "max_tokens"),
-    "max_completion_tokens is text": (chat("cascade/ok", max_completion_tokens="9"), "max_tokens"),
+    "max_completion_tokens is text": (
+        chat("cascade/ok", max_completion_tokens="9"),
+        "max_completion_tokens",
+    ),
     "n is 2": (chat("cascade/ok", n=2), "n: 2 given; allowed: 1"),
-    "n is true": (chat("cascade/ok", n=True), "n: True given"),
+    "n is true": (chat("cascade/ok", n=True), "n: bool given; allowed: 1"),
     "stream is text": (chat("cascade/ok", stream="yes"), "stream"),
     "logprobs is a number": (chat("cascade/ok", logprobs=3), "logprobs"),
     "top_logprobs is 99": (chat("cascade/ok", logprobs=True, top_logprobs=99), "top_logprobs"),
@@ -105,7 +108,7 @@ BAD = {
     "a tenant of one's own": (chat("cascade/ok", tenant="other"), "tenant: not a field"),
     "an option as a field": (chat("cascade/ok", max_cost_usd=1), "max_cost_usd: not a field"),
     "self": (chat("cascade/ok", self=1), "self"),
-    "options are a list": (chat("cascade/ok", cascade=[]), "cascade: list given"),
+    "options are a list": (chat("cascade/ok", cascade=[]), "cascade: array given"),
     "an unknown option": (chat("cascade/ok", cascade={"tenant": "x"}), "cascade.tenant"),
     "an option of the wrong kind": (
         chat("cascade/ok", cascade={"deadline_s": "soon"}),
@@ -174,6 +177,7 @@ BAD_HEADERS = {
     "an unknown option": {"x-cascade-tenant": "other"},
     "a number that is none": {"x-cascade-deadline-s": "soon"},
     "out of range": {"x-cascade-min-confidence": "7"},
+    "null": {"x-cascade-min-confidence": "null"},
     "an unknown use of the cache": {"x-cascade-cache": "maybe"},
 }
 
