@@ -144,7 +144,7 @@ def probe_command(
     candidates = read_candidates(logs, skips, seed=seed)
     for line in skips.told():
         console.print(line, markup=False)
-    before = _before(output, stages)
+    before = _before(output, stages, temperature)
     kinds, fresh = _kinds(before, output, candidates, clusters, tasks, seed)
     from cascade.tokens import TokenCounter
 
@@ -220,12 +220,16 @@ def _rungs(
     return {i: ladder.rungs[i] for i in sorted(stages) if ladder.rungs[i].model in names}
 
 
-def _before(output: Path, stages: dict[str, dict[str, list[StageAbout]]]) -> ProbeAbout | None:
+def _before(
+    output: Path, stages: dict[str, dict[str, list[StageAbout]]], temperature: float | None
+) -> ProbeAbout | None:
     """Return what the log is about that this probe goes on with, or None for a new one."""
     if not about_path(output).exists():
         return None
     about = read_about(output)
     changed = about.stages_problem(stages)
+    if about.temperature != temperature:
+        changed = f"it was begun with --temperature {about.temperature}"
     if changed:
         raise ConfigError(f"-o {output}: {changed}; give another file")
     return about

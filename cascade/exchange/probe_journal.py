@@ -115,13 +115,14 @@ class Journal:
                 os.fsync(file.fileno())
 
     def note_prompt(self, asked: Asked, best: str | None) -> None:
-        """Keep a prompt with the calls for it, unless it is there already.
+        """Keep a prompt with the calls for it, beside those of an earlier run.
 
         Args:
             asked: The prompt.
             best: The best answer the log has to it, or None.
         """
         row = asked.candidate.row
+        before = self._prompts.get(asked.candidate.id)
         prompt = _Prompt(
             id=asked.candidate.id,
             cluster=asked.cluster,
@@ -129,9 +130,10 @@ class Journal:
             messages=row.messages,
             reference=row.reference,
             best=best,
-            keys={model: purchase.key for model, purchase in asked.purchases.items()},
+            keys=({} if before is None else before.keys)
+            | {model: purchase.key for model, purchase in asked.purchases.items()},
         )
-        if self._prompts.get(prompt.id) != prompt:
+        if before != prompt:
             self._write(_Line(prompt=prompt))
             self._prompts[prompt.id] = prompt
 

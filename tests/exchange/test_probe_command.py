@@ -181,6 +181,22 @@ def test_changed_stages_need_another_file(tmp_path: Path, run: Run, notes: Notes
     )
 
 
+def test_another_variant_joins_what_was_bought(
+    tmp_path: Path, run: Run, notes: NotesServer
+) -> None:
+    """What is the same call is not made again, and what was paid for stays in the log."""
+    before = len(notes.asked())
+    for variants in ("compressed,plain", "extract,plain"):
+        code, _, err = run(*probe(tmp_path, notes, "--sample", 4, "--variants", variants, "--yes"))
+        assert code == 0, err
+    assert len(notes.asked()) - before == 8
+    for row in TrafficLog(paths=[tmp_path / "probe.jsonl"]):
+        assert [r.model for r in row.responses] == ["small", "small#compressed", "small#extract"]
+    code, _, err = run(*probe(tmp_path, notes, "--temperature", 0.5, "--yes"))
+    assert code == 2
+    assert "it was begun with --temperature None; give another file" in " ".join(err.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
