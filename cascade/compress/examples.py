@@ -42,7 +42,13 @@ def example_blocks(text: str, question_at: int | None = None) -> list[Span]:
     blocks = [
         (begins[i], begins[i + 1]) for i in range(len(begins) - 1) if begins[i] < begins[i + 1]
     ]
-    inside = [{label for place, label in labels if begin < place < stop} for begin, stop in blocks]
+    inside: list[set[str]] = [set() for _ in blocks]
+    block = 0
+    for place, label in labels:
+        while block < len(blocks) and blocks[block][1] <= place:
+            block += 1
+        if block < len(blocks) and blocks[block][0] < place:
+            inside[block].add(label)
     # The solution has the label that most blocks have.
     counts: dict[str, int] = {}
     for found in inside:

@@ -94,7 +94,7 @@ def _quoted(text: str) -> list[Span]:
             if sign in text:
                 found += _matches(pattern, text)
     if "](" in text:
-        found += _matches(_LINK, text)
+        found += [(_label(text, begin), end) for begin, end in _matches(_LINK, text)]
     if ">" in text:
         lined = "\n" + text
         found += [(begin, end - 1) for begin, end in _matches(_BLOCKQUOTE, lined)]
@@ -163,6 +163,15 @@ def _apart(spans: Sequence[Span], others: Sequence[Span]) -> list[Span]:
 
 def _matches(pattern: re.Pattern[str], text: str) -> list[Span]:
     return [match.span() for match in pattern.finditer(text)]
+
+
+def _label(text: str, bracket: int) -> int:
+    """Return where the label of a link or image begins, whose label ends with this bracket."""
+    least = max(text.rfind("\n", max(0, bracket - 1000), bracket) + 1, bracket - 1000)
+    begin = text.rfind("[", max(least, 0), bracket)
+    if begin < 0:
+        return bracket
+    return begin - 1 if begin > 0 and text[begin - 1] == "!" else begin
 
 
 def _url_spans(text: str) -> list[Span]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Sequence
+from operator import itemgetter
 
 import msgspec
 
-from .protected import Span, overlapping
+from .protected import Span
 
 __all__ = ["Unit", "cut_into_units", "is_letter_start"]
 
@@ -151,7 +153,6 @@ def _is_abbreviation(text: str, dot: int) -> bool:
 def _cuts_between(text: str, begin: int, end: int, whole: Sequence[Span]) -> list[int]:
     """Cut a long piece without sentence ends, at spaces if it has any."""
     cuts: list[int] = []
-    spans = list(overlapping(whole, begin, end))
     at = begin
     while end - at > LONGEST_CHARS:
         aim = at + LONGEST_CHARS
@@ -162,10 +163,9 @@ def _cuts_between(text: str, begin: int, end: int, whole: Sequence[Span]) -> lis
         cut = aim if space < 0 else space + 1
         while not is_letter_start(text, cut):
             cut += 1
-        for span_begin, span_end in spans:
-            if span_begin < cut < span_end:
-                cut = span_end
-                break
+        i = bisect_right(whole, cut, key=itemgetter(1))
+        if i < len(whole) and whole[i][0] < cut:
+            cut = whole[i][1]
         if cut >= end:
             break
         cuts.append(cut)
