@@ -40,7 +40,7 @@ def absent() -> str | None:
 
 
 class MiniLM:
-    """The embedder. Loading takes about a second and 200 MB. Safe to call from several threads.
+    """The embedder. Loading takes a second or two and 300 MB of memory. Safe to call from several threads.
 
     Raises:
         ScorerError: A package is not installed, or does not hold what it should.

@@ -114,7 +114,7 @@ def test_fit_takes_all_files_behind_it(tmp_path: Path, capsys: pytest.CaptureFix
     assert found["hits"] > 30
     assert found["false_hit_ci"][0] <= 0.05
     assert "share a text with the training pairs" in told
-    assert "5.00% false hits at 50% confidence" in told
+    assert "5.00% false hits at 95% confidence" in told
 
 
 def test_too_few_training_pairs_are_refused(

@@ -69,7 +69,7 @@ def eval_command(
     confidence: Annotated[
         float,
         typer.Option(min=0.5, max=0.999, help="With --fit: with which that share is not passed."),
-    ] = 0.5,
+    ] = 0.95,
     seed: Annotated[int, typer.Option(min=0, help="Of the fit.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

@@ -37,7 +37,7 @@ def train_pairs_command(
     confidence: Annotated[
         float,
         typer.Option(min=0.5, max=0.999, help="With which that share is not passed."),
-    ] = 0.5,
+    ] = 0.95,
     general: Annotated[
         bool,
         typer.Option(
