@@ -4,7 +4,7 @@
 
 All first texts of the labelled Quora pairs are cached (made-up questions fill up to the sizes told), the
 second text of each duplicate is asked. `found` = share of the duplicates whose own cached text is among the
-four likeliest; nothing is verified here. Ours is an inverted index over pieces of four bytes with fixed
+four likeliest (with an embedder: among the four of either index); nothing is verified here. Ours is an inverted index over pieces of four bytes with fixed
 weights; MinHash is rensa's LSH over the same pieces, its candidates ranked by signature; TF-IDF is
 scikit-learn's over character 3- to 5-grams, compared with every entry.
 """
@@ -28,8 +28,12 @@ from benchmarks._near_baselines import normalised
 from benchmarks._shared import DATA, absent, write_result
 from benchmarks.cache import made_questions
 from cascade.cache.near_index import NearIndex
+from cascade.cache.vector_index import VectorIndex
 from cascade.cli.pair_files import LabelledPairs, read_pair_files
+from cascade.errors import ScorerError
+from scorers.embedders import EMBEDDERS, EmbedderKind, open_embedder
 from scorers.pair_corpus import generate_pairs
+from scorers.pair_text import read_prompt
 
 SIZES = (10_000, 100_000)
 CANDIDATES = 4
@@ -45,6 +49,33 @@ def ours(texts: Sequence[str]) -> Find:
     for i, text in enumerate(texts):
         index.add(str(i), "", text)
     return lambda asked: [int(key) for key, _ in index.find("", asked)]
+
+
+def with_vectors(kind: EmbedderKind) -> Callable[[Sequence[str]], Find]:
+    """Return what makes a lookup in the product's index and in that of an embedder's vectors."""
+
+    def make(texts: Sequence[str]) -> Find:
+        embedder = open_embedder(kind)
+        assert embedder is not None
+        by_words, by_meaning = NearIndex(k=CANDIDATES, floor=0.0), VectorIndex()
+        for start in range(0, len(texts), 1_000):
+            some = texts[start : start + 1_000]
+            found = embedder.embed([(text, read_prompt(text)) for text in some])
+            for i, (text, one) in enumerate(zip(some, found, strict=True), start):
+                by_words.add(str(i), "", text)
+                if one.whole is not None:
+                    by_meaning.add(str(i), "", one.whole)
+
+        def find(asked: str) -> list[int]:
+            (one,) = embedder.embed([(asked, read_prompt(asked))])
+            keys = {key for key, _ in by_words.find("", asked)}
+            if one.whole is not None:
+                keys.update(by_meaning.find("", one.whole, CANDIDATES))
+            return [int(key) for key in keys]
+
+        return find
+
+    return make
 
 
 def pieces(text: str) -> list[str]:
@@ -151,6 +182,15 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{len(texts):,} entries, {len(asked):,} asked")
         results.append(measured("ours", ours, texts, asked))
         assert results[-1]["found"] > 0.5
+        for kind in EMBEDDERS:
+            if kind == "none" or (kind == "minilm" and (smoke or size > 10_000)):
+                continue
+            try:
+                results.append(
+                    measured(f"ours, {kind} vectors too", with_vectors(kind), texts, asked)
+                )
+            except ScorerError as exc:
+                print(f"  {kind}: {exc}")
         if find_spec("rensa"):
             for permutations, bands in BANDS:
                 title = f"MinHash (rensa), {permutations} in {bands} bands"

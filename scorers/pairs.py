@@ -84,6 +84,21 @@ class SameAnswer:
         """Whether a verdict may take more than a millisecond."""
         return self._embedder is not None and self._embedder.slow
 
+    def vector(self, text: str, *, at_hand: bool) -> np.ndarray | None:
+        """Return the embedding of a prompt, of length 1, or None where there is none. Shape (d,).
+
+        Args:
+            text: The prompt.
+            at_hand: Whether to return None, too, where it would first have to be made by a slow embedder.
+        """
+        if self._embedder is None or len(text) > MAX_CHARACTERS:
+            return None
+        if at_hand and self._embedder.slow:
+            found = self._embedded.get(text)
+        else:
+            found = self._embed(text, self._prompt(text))
+        return None if found is None else found.whole
+
     def judge(self, cached: str, asked: str, *, similarity: float, margin: float) -> PairVerdict:
         """Judge one pair.
 

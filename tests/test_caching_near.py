@@ -42,6 +42,9 @@ class Judge:
     def __init__(self) -> None:
         self.threads: list[threading.Thread] = []
 
+    def vector(self, text: str, *, at_hand: bool) -> None:
+        """There is none."""
+
     def judge(self, cached: str, asked: str, *, similarity: float, margin: float) -> Verdict:
         self.threads.append(threading.current_thread())
         digits = [[c for c in text if c.isdigit()] for text in (cached, asked)]

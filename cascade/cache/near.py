@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import anyio
 import anyio.to_thread
 import msgspec
 
 from .near_index import NearIndex
+from .vector_index import VectorIndex
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["FLOOR", "Near", "NearHit", "NearMiss", "PairJudge", "Verdict"]
 
@@ -44,6 +49,14 @@ class PairJudge(Protocol):
     @property
     def slow(self) -> bool:
         """Whether a verdict may take more than a millisecond: then it is not for an event loop."""
+
+    def vector(self, text: str, *, at_hand: bool) -> np.ndarray | None:
+        """Return the vector of a prompt by its meaning, of length 1, or None where there is none.
+
+        Args:
+            text: The prompt.
+            at_hand: Whether to return None, too, where it would take more than a millisecond.
+        """
 
     def judge(self, cached: str, asked: str, *, similarity: float, margin: float) -> Verdict:
         """Judge a pair.
@@ -113,6 +126,7 @@ class Near:
     def __init__(self, judge: PairJudge, *, candidates: int = 4, floor: float = FLOOR) -> None:
         self._judge = judge
         self._index = NearIndex(k=max(2, candidates), floor=floor)
+        self._vectors = VectorIndex()
         self._candidates = candidates
         self._judging = anyio.Lock()
         self.threshold = judge.threshold
@@ -131,33 +145,57 @@ class Near:
 
         One without a word, or of more than 8,000 characters, is not.
         """
-        return self._index.add(key, scope, text)
+        self._vectors.discard(key)
+        if not self._index.add(key, scope, text):
+            return False
+        vector = self._judge.vector(text, at_hand=True)
+        if vector is not None:
+            self._vectors.add(key, scope, vector)
+        return True
 
     def discard(self, key: str) -> bool:
         """Drop a prompt; return whether there was one."""
+        self._vectors.discard(key)
         return self._index.discard(key)
 
     def find(self, scope: str, text: str) -> NearHit | NearMiss:
         """Return the likest prompt of a scope that passes every guard and the threshold, or why none does."""
-        return self._verify(self._alike(scope, text), text)
+        vector = self._judge.vector(text, at_hand=False) if self._index.holds(scope) else None
+        return self._verify(self._alike(scope, text, vector), text)
 
     async def lookup(self, scope: str, text: str) -> NearHit | NearMiss:
-        """Do what `find` does, and let a slow judge work in a thread of its own, one pair at a time."""
-        found = self._alike(scope, text)
-        if not found or not self._judge.slow:
-            return self._verify(found, text)
+        """Do what `find` does, and let a slow judge work in a thread of its own, one prompt at a time."""
+        if not self._judge.slow or not self._index.holds(scope):
+            return self.find(scope, text)
         async with self._judging:
+            vector = await anyio.to_thread.run_sync(
+                partial(self._judge.vector, text, at_hand=False)
+            )
+            found = self._alike(scope, text, vector)
+            if not found:
+                return _NOTHING
             return await anyio.to_thread.run_sync(self._verify, found, text)
 
-    def _alike(self, scope: str, text: str) -> list[_Candidate]:
+    def _alike(self, scope: str, text: str, vector: np.ndarray | None) -> list[_Candidate]:
+        """Return what is alike by its words, and by its meaning where that is known; by similarity."""
         found = self._index.find(scope, text)
-        alike = []
-        for i, (key, similarity) in enumerate(found[: self._candidates]):
+        alike = found[: self._candidates]
+        if vector is not None:
+            known = {key for key, _ in found}
+            also = [
+                key
+                for key in self._vectors.find(scope, vector, self._candidates)
+                if key not in known
+            ]
+            alike = sorted(alike + self._index.measure(text, also), key=_by_similarity)
+        candidates = []
+        for i, (key, similarity) in enumerate(alike):
             cached = self._index.text(key)
             if cached is not None:
-                other = found[1 if i == 0 else 0][1] if len(found) > 1 else 0.0
-                alike.append(_Candidate(key, cached, similarity, other))
-        return alike
+                others = found if vector is None else alike
+                other = others[1 if i == 0 else 0][1] if len(others) > 1 else 0.0
+                candidates.append(_Candidate(key, cached, similarity, other))
+        return candidates
 
     def _verify(self, found: Sequence[_Candidate], text: str) -> NearHit | NearMiss:
         miss = _NOTHING
@@ -171,3 +209,7 @@ class Near:
             if miss is _NOTHING:
                 miss = NearMiss(best_key=key, refused_by=verdict.refused_by, p_same=p_same)
         return miss
+
+
+def _by_similarity(found: tuple[str, float]) -> float:
+    return -found[1]

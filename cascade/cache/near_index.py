@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +126,10 @@ class NearIndex:
         slot = self._slot_of.get(key)
         return None if slot is None else self._texts[slot]
 
+    def holds(self, scope: str) -> bool:
+        """Return whether a scope has any entry."""
+        return scope in self._scopes
+
     def add(self, key: str, scope: str, text: str) -> bool:
         """Keep a text, in the place of any with its key; return whether it is kept.
 
@@ -178,6 +182,15 @@ class NearIndex:
         else:
             slots = self._candidates(home, pieces, weights)
         return self._ranked(slots, pieces, weights, norm)
+
+    def measure(self, text: str, keys: Sequence[str]) -> list[tuple[str, float]]:
+        """Return the similarity of a text to entries that were found otherwise, best first.
+
+        Those below the floor are left out, and of more than `k` the least like.
+        """
+        pieces, weights, norm = _pieces(text)
+        slots = [slot for key in keys if (slot := self._slot_of.get(key)) is not None]
+        return self._ranked(slots, pieces, weights, norm) if len(pieces) else []
 
     def _candidates(self, home: _Scope, pieces: np.ndarray, weights: np.ndarray) -> list[int]:
         import numpy as np

@@ -7,6 +7,7 @@ import statistics
 import time
 from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -214,6 +215,12 @@ class Judge:
     threshold: float = 0.9
     slow: bool = False
     asked: list[tuple[str, float, float]] = field(default_factory=list)
+    vectors: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def vector(self, text: str, *, at_hand: bool) -> np.ndarray | None:
+        """Return what is kept for a text."""
+        del at_hand
+        return np.array(self.vectors[text], np.float32) if text in self.vectors else None
 
     def judge(self, cached: str, asked: str, *, similarity: float, margin: float) -> Told:
         """Return what is kept for the cached text."""
@@ -262,6 +269,27 @@ def test_the_next_candidate_is_tried_when_the_likest_fails() -> None:
     margins = [margin for _, _, margin in judge.asked]
     assert margins[0] > 0 > margins[1]
     assert margins[0] == pytest.approx(-margins[1])
+
+
+def test_what_means_the_same_is_a_candidate_though_others_are_worded_more_alike() -> None:
+    """Where prompts have vectors; the floor of the words holds for it, too."""
+    own, asked = "How do I bake bread at home?", "At home, what is the way to bake a bread?"
+    crowd = [f"At home, what is the way to bake a {word} bread?" for word in WORDS[:12]]
+    judge = Judge({own: Told(0.95)})
+    made = Near(judge)
+    for i, text in enumerate([own, *crowd]):
+        made.add(str(i), "s", text)
+    assert isinstance(made.find("s", asked), NearMiss)
+    judge.vectors = {own: (1.0, 0.0), asked: (0.8, 0.6), "What is rye?": (1.0, 0.0)}
+    judge.vectors |= dict.fromkeys(crowd, (0.0, 1.0))
+    for i, text in enumerate([own, *crowd]):
+        made.add(str(i), "s", text)
+    hit = made.find("s", asked)
+    assert isinstance(hit, NearHit)
+    assert hit.key == "0"
+    assert made.find("s", "What is rye?") == NearMiss(best_key=None)
+    assert made.discard("0")
+    assert isinstance(made.find("s", asked), NearMiss)
 
 
 def test_the_threshold_may_be_moved_up() -> None:
