@@ -3,7 +3,8 @@
     python benchmarks/streaming.py [--streams 10000] [--rows N] [--smoke]
 
 First 10,000 streams are read from a real server process of which every fourth answer ends badly; each is
-checked against what the models said. Then real logged answers of two models are told token by token, at
+checked against what the models said. Then the same stream is read by the engine and by a bare socket, in
+turn. Then real logged answers of two models are told token by token, at
 stated speeds: plain asks, streams that hold, and streams that decide early. Thresholds are picked on train
 rows that no scorer was fitted on; everything reported is of test rows. Intervals are 95 %, of paired
 bootstraps.
@@ -23,6 +24,7 @@ import numpy as np
 
 from benchmarks._shared import absent, write_result
 from benchmarks._stream_leaks import Leaks, count_leaks
+from benchmarks._stream_overhead import CHUNKS, measure_overhead
 from benchmarks._stream_recorded import CASES, KEPT, SPEEDS, Case, Picked, Run, measure_case
 
 DRAWS = 2_000
@@ -38,7 +40,13 @@ def main() -> int:
     streams = 200 if given.smoke else given.streams
     found = anyio.run(count_leaks, streams)
     _print_leaks(found)
-    result: dict[str, Any] = {"leaks": _leaks_json(found), "cases": []}
+    times = anyio.run(measure_overhead, 5 if given.smoke else 200)
+    _print_overhead(times)
+    result: dict[str, Any] = {
+        "leaks": _leaks_json(found),
+        "overhead": {name: each.tolist() for name, each in times.items()},
+        "cases": [],
+    }
     why = absent()
     if why:
         print(why)
@@ -58,6 +66,17 @@ def _print_leaks(found: Leaks) -> None:
     print(f"{found.streams:,} streams in {found.seconds:.0f} s: {ends}")
     print(f"drafts of the answered ones: {modes}")
     print(f"leaked: {found.leaked}{'' if found.first is None else f'; the first: {found.first}'}")
+
+
+def _print_overhead(times: dict[str, np.ndarray]) -> None:
+    print(f"\n{'':16}{'first byte ms':>22}{'total ms':>20}{'per chunk µs':>14}")
+    print(f"{'':16}{'median':>11}{'p90':>11}{'median':>10}{'p90':>10}{'median':>14}")
+    for name, each in times.items():
+        middle, high = 1000 * np.median(each, axis=0), 1000 * np.quantile(each, 0.9, axis=0)
+        chunk = 1000 * (middle[1] - middle[0]) / CHUNKS
+        print(
+            f"{name:16}{middle[0]:11.2f}{high[0]:11.2f}{middle[1]:10.2f}{high[1]:10.2f}{chunk:14.1f}"
+        )
 
 
 def _print_case(case: Case, picked: Picked, runs: list[Run]) -> None:

@@ -165,6 +165,7 @@ def json_answers() -> dict[str, tuple[int, dict[str, str], Any]]:
 
 class _Handler(StreamBehaviours, BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # a chunk leaves when it is written
     server: _Server
 
     def setup(self) -> None:
