@@ -25,7 +25,16 @@ import numpy as np
 from benchmarks._shared import absent, write_result
 from benchmarks._stream_leaks import Leaks, count_leaks
 from benchmarks._stream_overhead import CHUNKS, measure_overhead
-from benchmarks._stream_recorded import CASES, KEPT, SPEEDS, Case, Picked, Run, measure_case
+from benchmarks._stream_recorded import (
+    CASES,
+    GIVEN_UP,
+    KEPT,
+    SPEEDS,
+    Case,
+    Picked,
+    Run,
+    measure_case,
+)
 
 DRAWS = 2_000
 
@@ -129,6 +138,7 @@ def _case_json(case: Case, picked: Picked, runs: list[Run]) -> dict[str, Any]:
         "models": case.models,
         "checkpoints": case.checkpoints,
         "speeds": [[speed.first_s, speed.token_s] for speed in SPEEDS],
+        "given_up": GIVEN_UP,
         "kept": KEPT,
         "thresholds": {"hold": picked.hold, "accept": picked.accept, "reject": picked.reject},
         "runs": [

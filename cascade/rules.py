@@ -152,6 +152,10 @@ class NotRefusal(_RequestFree):
     check_prefix = check
 
 
+_OPENS_JSON = '{["-0123456789tfn'
+"""What a JSON value can begin with."""
+
+
 class SchemaGate:
     """Asked-for JSON parses and meets its schema; so do the arguments of tool calls."""
 
@@ -177,6 +181,15 @@ class SchemaGate:
         ):
             return None
         return _check_json(answer.text or "", _response_schema(request), "the answer")
+
+    def check_prefix(self, request: Request, answer: Answer) -> str | None:
+        """Fail on a beginning that no JSON has: prose, or a code fence around it."""
+        wanted = (request.response_format or {}).get("type")
+        may_call = answer.tool_calls or request.tools  # then text is not what is asked for
+        if may_call or wanted not in ("json_object", "json_schema"):
+            return None
+        first = (answer.text or "").lstrip()[:1]
+        return "the answer is not valid JSON" if first and first not in _OPENS_JSON else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

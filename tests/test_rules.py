@@ -6,6 +6,8 @@ import re
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cascade.errors import RequestError
 from cascade.intake import make_request
@@ -18,10 +20,11 @@ from cascade.rules import (
     RegexGate,
     SchemaGate,
     failed_gates,
+    prefix_failures,
     refusal_phrase,
 )
 from cascade.testing import reply
-from cascade.types import Answer, Request
+from cascade.types import Answer, Message, Request
 
 ASK = make_request("x")
 SCHEMA = {
@@ -191,3 +194,29 @@ def test_every_failed_gate_is_named() -> None:
     gates = [make() for make in BUILT_IN_GATES.values()]
     failed = failed_gates(gates, ASK, reply("", finish_reason="length"))
     assert [f.partition(":")[0] for f in failed] == ["not_empty", "not_truncated"]
+
+
+@pytest.mark.parametrize(
+    ("text", "fails"),
+    [("Sure, here", True), ("```json", True), ('  {"a"', False), ("", False), ("tru", False)],
+)
+def test_what_cannot_become_json_is_known_by_its_beginning(text: str, fails: bool) -> None:
+    """Whatever follows; and nothing is said where no JSON was asked for."""
+    messages = (Message(role="user", content="?"),)
+    wanted = Request(messages=messages, response_format={"type": "json_object"})
+    answer = Answer(text=text, model="m")
+    found = prefix_failures([SchemaGate()], wanted, answer)
+    assert bool(found) == fails
+    assert prefix_failures([SchemaGate()], Request(messages=messages), answer) == ()
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+def test_what_a_beginning_fails_the_whole_fails(beginning: str, rest: str) -> None:
+    """A gate that ends a draft early would have refused the answer."""
+    request = Request(
+        messages=(Message(role="user", content="?"),), response_format={"type": "json_object"}
+    )
+    gates = [make() for make in BUILT_IN_GATES.values()]
+    early = prefix_failures(gates, request, Answer(text=beginning, model="m"))
+    whole = failed_gates(gates, request, Answer(text=beginning + rest, model="m"))
+    assert {f.partition(":")[0] for f in early} <= {f.partition(":")[0] for f in whole}
