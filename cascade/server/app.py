@@ -153,12 +153,6 @@ class _Site:
                 "metrics_off",
                 "no ladder has metrics; `telemetry: {prometheus: true}` in its file switches them on",
             )
-        if self._ladders.workers > 1:
-            raise Refused(
-                404,
-                "metrics_off",
-                "metrics of several workers are not put together; serve with one",
-            )
         if visit.caller.tenant is not None or visit.caller.ladders:
             raise Refused(
                 403, "not_for_this_key", "metrics are for keys without a tenant and for all ladders"

@@ -13,6 +13,7 @@ from .log_lines import log_to_stderr
 from .process import loop_options, make_gate, serve_on
 from .served import Ladders
 from .settings import ServeSettings
+from .shared_metrics import shared_metrics
 from .supervisor import Supervisor
 from .watching import Watch
 
@@ -34,7 +35,8 @@ def serve(settings: ServeSettings) -> None:
         )
     log_to_stderr(settings.log_level)
     if settings.workers > 1:
-        Supervisor(settings).run()
+        with shared_metrics() as metrics:
+            Supervisor(settings, metrics).run()
     else:
         anyio.run(_serve_alone, settings, backend_options=loop_options())
     _log.info("closed")

@@ -139,7 +139,7 @@ class Ladders:
         self.closing = False
         self._overrides = overrides or {}
         self._clock = clock or SystemClock()
-        self.workers = workers
+        self._workers = workers
         self._by_file: dict[Path, Served] = {}
         self._by_name: dict[str, Served] = {}
         self._retired: set[Served] = set()
@@ -284,8 +284,8 @@ class Ladders:
         from ..build import ladder_settings
 
         config = ladder_settings(file, text)
-        if self.workers > 1:
-            refuse_unshared(config, self.workers, str(file))
+        if self._workers > 1:
+            refuse_unshared(config, self._workers, str(file))
         shared = self._ledgers.of(str(file.absolute()))
         engine = Cascade.from_yaml(file, share_ledger=shared, text=text, **self._overrides)
         return engine, config

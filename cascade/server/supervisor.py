@@ -28,6 +28,7 @@ from ..errors import ConfigError, LadderError
 from .listening import listen, url_of
 from .orders import Load, Loaded, Ready, Refuse, Take
 from .settings import ServeSettings
+from .shared_metrics import SharedMetrics
 from .slots import LOADING_S, Reload, Slot
 from .watching import POLL_S, FileWatch
 
@@ -44,10 +45,12 @@ class Supervisor:
 
     Args:
         settings: What the server is told.
+        metrics: Where the workers add up their metrics.
     """
 
-    def __init__(self, settings: ServeSettings) -> None:
+    def __init__(self, settings: ServeSettings, metrics: SharedMetrics) -> None:
         self._settings = settings
+        self._metrics = metrics
         self._files = tuple(dict.fromkeys(settings.files))
         keys = () if settings.keys is None else (settings.keys,)
         self._watch = FileWatch((*self._files, *keys))
@@ -145,6 +148,7 @@ class Supervisor:
                 self._hear(slot, said)
             code, pid, outdated = slot.process.exitcode, slot.process.pid, slot.outdated
             pause_s = slot.died()
+            self._metrics.forget(pid)
             if self._reload is not None:
                 self._reload.waiting.discard(slot.number)
             fields = {"worker": slot.number, "pid": pid, "code": code, "restart_in_s": pause_s}

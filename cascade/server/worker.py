@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ from .settings import ServeSettings
 from .watching import POLL_S
 
 __all__ = ["work"]
+
+PUBLISH_S = 1.0
+"""Seconds between two writings of what the engines of a worker are doing."""
 
 _log = logging.getLogger("cascade.server")
 
@@ -69,9 +73,19 @@ async def _work(
         ladders,
         gate,
         settings,
-        beside=(orders.follow, orders.close_retired),
+        beside=(orders.follow, orders.close_retired, partial(_publish, ladders)),
         stops_at=(signal.SIGTERM,),
     )
+
+
+async def _publish(ladders: Ladders) -> None:
+    """Write every second what the engines are doing where whichever worker is asked can read it."""
+    while True:
+        if any(served.counts for served in ladders.all()):
+            from ..telemetry.prometheus import publish_live
+
+            publish_live()
+        await anyio.sleep(PUBLISH_S)
 
 
 class _Orders:

@@ -6,18 +6,16 @@ lists; tenants have labels only when they are asked for, and only so many of the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
-from weakref import WeakKeyDictionary, WeakSet
+from collections.abc import Mapping, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
-from ..ladder import Ladder
+from .prometheus_live import Live, PublishedLive, Watched, adds_up_workers
 from .words import OTHER, error_word, escalations, gate_word, reason_left
 
-__all__ = ["MOST_MODELS", "PrometheusMetrics", "Watched"]
+__all__ = ["MOST_MODELS", "PrometheusMetrics", "publish_live"]
 
 MOST_MODELS = 500
 """Most rungs, over all ladders and their reloads, that get labels of their own; then they are ``other``."""
@@ -37,29 +35,8 @@ _TOKENS = {
     "cached_tokens": "cached",
     "reasoning_tokens": "reasoning",
 }
-_STATES = ("closed", "half_open", "open")
 _LADDER = ("ladder",)
 _RUNG = ("ladder", "rung", "model")
-
-
-class Watched(Protocol):
-    """What an engine says of its present state; a `Cascade` does."""
-
-    ladder: Ladder
-
-    @property
-    def in_flight(self) -> int:
-        """Asks that have begun and not ended."""
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it takes asks."""
-
-    def breaker_states(self) -> Mapping[str, Mapping[str, str]]:
-        """State of each breaker, by provider and model."""
-
-    def cache_stats(self) -> Mapping[str, int]:
-        """Counters of the cache, by name."""
 
 
 class PrometheusMetrics:
@@ -185,8 +162,11 @@ class _Meters:
         self.tenant_cost = counter(
             "cascade_tenant_cost_usd", "US dollars spent by tenant.", ("ladder", "tenant")
         )
-        self.live = _Live()
-        registry.register(self.live)
+        if adds_up_workers():
+            self.live: Live = PublishedLive(registry)
+        else:
+            self.live = Live()
+            registry.register(self.live)
         self._ladders: dict[str, _LadderMeters] = {}
         self._rungs: dict[tuple[str, int, str], _RungMeters] = {}
         self._tenants: dict[str, set[str]] = {}
@@ -326,61 +306,6 @@ class _RungMeters:
         left.inc()
 
 
-class _Live(Collector):
-    """What engines are doing at the moment of reading; equal ladders, as after a reload, add up."""
-
-    def __init__(self) -> None:
-        self.engines: WeakSet[Watched] = WeakSet()
-
-    def describe(self) -> list[Metric]:
-        """Return the metrics without their series, so that registering asks no engine."""
-        return list(self._families())
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the metrics."""
-        in_flight, breakers, entries, held = self._families()
-        asks: dict[str, int] = {}
-        states: dict[tuple[str, str, str], str] = {}
-        caches: dict[str, Mapping[str, int]] = {}
-        for engine in list(self.engines):
-            name = engine.ladder.name
-            asks[name] = asks.get(name, 0) + engine.in_flight
-            if not engine.is_open:
-                continue
-            for provider, models in engine.breaker_states().items():
-                for model, state in models.items():
-                    key = (name, provider, model)
-                    states[key] = max(state, states.get(key, ""), key=_badness)
-            stats = engine.cache_stats()
-            if stats:
-                caches[name] = stats
-        for name, count in asks.items():
-            in_flight.add_metric([name], count)
-        for key, state in states.items():
-            for known in _STATES:
-                breakers.add_metric([*key, known], float(known == state))
-        for name, stats in caches.items():
-            entries.add_metric([name], stats.get("entries", 0))
-            held.add_metric([name], stats.get("bytes", 0))
-        yield from (in_flight, breakers, entries, held)
-
-    def _families(self) -> tuple[GaugeMetricFamily, ...]:
-        return (
-            GaugeMetricFamily("cascade_asks_in_flight", "Asks under way.", labels=_LADDER),
-            GaugeMetricFamily(
-                "cascade_breaker_state",
-                "1 for the state that a breaker is in; an open one stays so until it is asked again.",
-                labels=("ladder", "provider", "model", "state"),
-            ),
-            GaugeMetricFamily("cascade_cache_entries", "Answers in the cache.", labels=_LADDER),
-            GaugeMetricFamily("cascade_cache_bytes", "Bytes of the cache.", labels=_LADDER),
-        )
-
-
-def _badness(state: str) -> int:
-    return _STATES.index(state) if state in _STATES else -1
-
-
 _BY_REGISTRY: WeakKeyDictionary[CollectorRegistry, _Meters] = WeakKeyDictionary()
 """A registry takes each name once, whoever asks: the only state of this module, as long as its registry's."""
 
@@ -390,3 +315,10 @@ def _meters_of(registry: CollectorRegistry) -> _Meters:
     if found is None:
         found = _BY_REGISTRY[registry] = _Meters(registry)
     return found
+
+
+def publish_live() -> None:
+    """Write what engines are doing where other workers can read it; nothing where they need not."""
+    meters = _BY_REGISTRY.get(REGISTRY)
+    if meters is not None and isinstance(meters.live, PublishedLive):
+        meters.live.publish()

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from cascade.cli import main
 from cascade.server.keys import change_keys, new_key
@@ -136,7 +137,11 @@ def test_the_end_waits_for_asks_in_flight_at_each_worker(
         for thread in asking:
             thread.join()
         assert [answer.status_code for answer in answers] == [200] * 6
-        assert {line["worker"] for line in server.events("closing") if "worker" in line} == {1, 2}
+        until(  # the log may be read a moment after the process has ended
+            lambda: (
+                {line["worker"] for line in server.events("closing") if "worker" in line} == {1, 2}
+            )
+        )
         assert server.events("closed")
         with pytest.raises(httpx.ConnectError):
             server.get("/healthz")
@@ -200,3 +205,35 @@ def test_a_reload_hears_only_what_is_said_of_it() -> None:
     assert (reload.waiting, reload.failures) == ({1, 2}, {})
     reload.hear(slot, Loaded(turn=2, ladders=("a",)))
     assert (reload.waiting, reload.names) == ({2}, {"a"})
+
+
+def test_the_metrics_of_all_workers_are_added_up(upstream: UpstreamServer, tmp_path: Path) -> None:
+    """Whichever answers; those of one that has died too, but not what it was doing."""
+    text = ladder(upstream, "a", "ok", more="telemetry: {prometheus: true}")
+
+    def read(server: Serving) -> dict[tuple[str, ...], float]:
+        families = text_string_to_metric_families(server.get("/metrics").text)
+        return {
+            (sample.name, *sorted(sample.labels.values())): sample.value
+            for family in families
+            for sample in family.samples
+        }
+
+    with serving(tmp_path, {"a": text}, "--workers", "2") as server:
+        asked = 0
+
+        def ask_all() -> bool:
+            nonlocal asked
+            assert server.post(CHAT, chat("cascade/a")).status_code == 200
+            asked += 1
+            return workers_asked(server) == {1, 2}
+
+        until(ask_all, 30)
+        for _ in range(4):  # of either worker, as it happens
+            assert read(server)["cascade_asks_total", "", "a", "answered"] == asked
+        assert read(server)["cascade_ask_seconds_count", "a"] == asked
+        assert read(server)["cascade_asks_in_flight", "a"] == 0
+        os.kill(pids(server)[1], signal.SIGKILL)
+        until(lambda: len(server.events("serving")) == 3)
+        assert read(server)["cascade_asks_total", "", "a", "answered"] == asked
+        assert server.stop() == 0
