@@ -7,7 +7,7 @@ promise, and no more than 5 % of the probes may contain such a mistake in any of
 Then, on a local model, the whole way: a log of notes with a question about one of them, `cascade probe`,
 `cascade tune --compress`, `cascade ask` with and without the evidence.
 
-    python benchmarks/probe.py [--runs 500] [--prompts 130] [--smoke]
+    python benchmarks/probe.py [--runs 500] [--prompts 130] [--people 1] [--smoke]
 """
 
 from __future__ import annotations
@@ -115,19 +115,24 @@ FILLER = (
     "The windows facing the street were cleaned in spring.",
     "Parcels are handed out at the front desk.",
     "The heating makes a noise when it is switched on.",
+    "The fence along the meadow was painted green.",
+    "Bicycles are to be left in the yard.",
+    "The clock above the stairs is ten minutes slow.",
+    "Rubbish is collected on Tuesdays.",
+    "The piano was tuned for the concert in June.",
 )
 
 
-def notes(count: int) -> list[TrafficRow]:
-    """Return prompts: notes on who keeps what where, among others, and a question about one."""
+def notes(count: int, people: int) -> list[TrafficRow]:
+    """Return prompts: notes on who keeps the key where, among others, and a question about one of them."""
     rng = random.Random(7)
     rows = []
     for n in range(count):
-        people = rng.sample(NAMES, 7)
-        facts = [f"{name} keeps the spare key in the {rng.choice(ROOMS)}." for name in people]
-        lines = [*facts, *rng.sample(FILLER, 8)]
+        keepers = rng.sample(NAMES, people)
+        facts = [f"{name} keeps the spare key in the {rng.choice(ROOMS)}." for name in keepers]
+        lines = [*facts, *rng.sample(FILLER[:8] if people > 1 else FILLER, 8 if people > 1 else 13)]
         rng.shuffle(lines)
-        who = rng.choice(people)
+        who = rng.choice(keepers)
         place = next(f for f in facts if f.startswith(f"{who} ")).rpartition(" the ")[2].rstrip(".")
         prompt = (
             " ".join(lines)
@@ -152,9 +157,9 @@ def cascade(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def whole_way(folder: Path, base_url: str, model: str, prompts: int) -> dict[str, Any]:
+def whole_way(folder: Path, base_url: str, model: str, prompts: int, people: int) -> dict[str, Any]:
     """Probe, tune and ask against a server; return the verdict and what was asked."""
-    rows = notes(prompts + 1)
+    rows = notes(prompts + 1, people)
     (folder / "notes.jsonl").write_bytes(b"\n".join(encode_row(row) for row in rows[:-1]) + b"\n")
     ladder = folder / "ladder.yaml"
 
@@ -195,7 +200,7 @@ def whole_way(folder: Path, base_url: str, model: str, prompts: int) -> dict[str
     return {"tune": found, "off": off["text"], "on": on["text"], "wanted": rows[-1].reference}
 
 
-async def local(prompts: int) -> dict[str, Any]:
+async def local(prompts: int, people: int) -> dict[str, Any]:
     """Run the whole way on the local model."""
     model = next(m for m in MODELS if m.name == MODEL)
     await install(missing([RUNTIME]))
@@ -203,7 +208,7 @@ async def local(prompts: int) -> dict[str, Any]:
     async with serve(file, name=model.name) as server:
         with tempfile.TemporaryDirectory() as folder:
             return await anyio.to_thread.run_sync(
-                whole_way, Path(folder), server.base_url, model.name, prompts
+                whole_way, Path(folder), server.base_url, model.name, prompts, people
             )
 
 
@@ -244,18 +249,22 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=500)
     parser.add_argument("--prompts", type=int, default=130)
+    parser.add_argument("--people", type=int, default=1, help="who keep keys, in one prompt")
     parser.add_argument("--smoke", action="store_true")
     given = parser.parse_args(arguments)
     if given.smoke:
         promise(20)
         with reader() as address, tempfile.TemporaryDirectory() as folder:
-            found = whole_way(Path(folder), address, "reader", 110)
+            found = whole_way(Path(folder), address, "reader", 110, 7)
         assert found["tune"]["verdicts"][0]["allowed"], found
         assert found["on"] == found["off"] == found["wanted"], found
         return 0
     told = promise(given.runs)
-    found = anyio.run(local, given.prompts)
-    write_result("probe", {"runs": given.runs, "planted": told, "model": MODEL, "way": found})
+    found = anyio.run(local, given.prompts, given.people)
+    write_result(
+        "probe",
+        {"runs": given.runs, "planted": told, "model": MODEL, "people": given.people, "way": found},
+    )
     return 0
 
 
