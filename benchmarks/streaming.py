@@ -1,6 +1,7 @@
 """What do early accept and early reject save in streams, what do they cost, and does a draft ever leak?
 
     python benchmarks/streaming.py [--streams 10000] [--rows N] [--smoke]
+    python benchmarks/streaming.py --local 20        # two real models on this machine, and nothing else
 
 First 10,000 streams are read from a real server process of which every fourth answer ends badly; each is
 checked against what the models said. Then the same stream is read by the engine and by a bare socket, in
@@ -24,6 +25,15 @@ import numpy as np
 
 from benchmarks._shared import absent, write_result
 from benchmarks._stream_leaks import Leaks, count_leaks
+from benchmarks._stream_local import (
+    ACCEPT,
+    CHECKPOINTS,
+    HOLD,
+    MAX_TOKENS,
+    NAMES,
+    REJECT,
+    measure_local,
+)
 from benchmarks._stream_overhead import CHUNKS, measure_overhead
 from benchmarks._stream_recorded import (
     CASES,
@@ -45,7 +55,10 @@ def main() -> int:
     arguments.add_argument("--streams", type=int, default=10_000, help="streams checked for leaks")
     arguments.add_argument("--rows", type=int, help="rows of each split, at most")
     arguments.add_argument("--smoke", action="store_true", help="little of everything")
+    arguments.add_argument("--local", type=int, help="questions asked of two real models, run here")
     given = arguments.parse_args()
+    if given.local is not None:
+        return _local(given.local)
     streams = 200 if given.smoke else given.streams
     found = anyio.run(count_leaks, streams)
     _print_leaks(found)
@@ -67,6 +80,19 @@ def main() -> int:
     if not given.smoke:
         write_result("streaming", result)
     return 1 if found.leaked or found.streams != streams else 0
+
+
+def _local(questions: int) -> int:
+    why = absent()
+    if why:
+        print(why)
+        return 0
+    runs = anyio.run(measure_local, questions)
+    print(f"{' → '.join(NAMES)} by llama.cpp, {questions} questions, limit {MAX_TOKENS} tokens")
+    print(f"accept {HOLD}, early from {ACCEPT}, ended below {REJECT}, at {CHECKPOINTS} tokens")
+    _print_runs(runs)
+    write_result("streaming_local", {"questions": questions, "runs": _runs_json(runs)})
+    return 0
 
 
 def _print_leaks(found: Leaks) -> None:
@@ -94,6 +120,10 @@ def _print_case(case: Case, picked: Picked, runs: list[Run]) -> None:
     accept = "none" if picked.accept is None else f"{picked.accept:.2f}"
     reject = "none" if picked.reject is None else f"{picked.reject:.2f}"
     print(f"accept {picked.hold:.2f}, early from {accept}, ended below {reject}")
+    _print_runs(runs)
+
+
+def _print_runs(runs: list[Run]) -> None:
     print(
         f"{'':14}{'first byte s':>22}{'total s':>20}{'draft':>8}{'USD/1k':>9}"
         f"{'quality':>9}{'against hold':>24}{'early':>14}"
@@ -132,7 +162,6 @@ def _leaks_json(found: Leaks) -> dict[str, Any]:
 
 
 def _case_json(case: Case, picked: Picked, runs: list[Run]) -> dict[str, Any]:
-    hold = next(run for run in runs if run.name == "hold")
     return {
         "log": case.log,
         "models": case.models,
@@ -141,19 +170,22 @@ def _case_json(case: Case, picked: Picked, runs: list[Run]) -> dict[str, Any]:
         "given_up": GIVEN_UP,
         "kept": KEPT,
         "thresholds": {"hold": picked.hold, "accept": picked.accept, "reject": picked.reject},
-        "runs": [
-            {
-                "name": run.name,
-                "modes": run.modes,
-                "quality_against_hold": _interval(run.quality - hold.quality),
-                **{
-                    name: getattr(run, name).tolist()
-                    for name in ("first_s", "total_s", "quality", "draft_tokens", "cost_usd")
-                },
-            }
-            for run in runs
-        ],
+        "runs": _runs_json(runs),
     }
+
+
+def _runs_json(runs: list[Run]) -> list[dict[str, Any]]:
+    hold = next(run for run in runs if run.name == "hold")
+    arrays = ("first_s", "total_s", "quality", "draft_tokens", "cost_usd")
+    return [
+        {
+            "name": run.name,
+            "modes": run.modes,
+            "quality_against_hold": _interval(run.quality - hold.quality),
+            **{name: getattr(run, name).tolist() for name in arrays},
+        }
+        for run in runs
+    ]
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from cascade import (
     StreamRule,
     TextDelta,
 )
+from cascade.records import row_from_record
 from cascade.resilience import Retrying, RetryPolicy
 from cascade.stream_rules import judge, next_checkpoint
 from cascade.testing import FakeClock, ListSink, ScriptedClient, ScriptedScorer, reply
@@ -331,6 +332,8 @@ async def test_an_early_draft_is_ended_and_only_what_came_is_paid() -> None:
     assert first["streaming"]["stopped_at_tokens"] == 4
     assert (first["completion_tokens"], first["tokens_estimated"]) == (4, True)
     assert first["cost_usd"] == pytest.approx((10 + 4 * 2) / 1e6)
+    row = row_from_record(sink.records[0])
+    assert [response.model for response in row.responses] == ["middle"]  # no draft to learn from
 
 
 @pytest.mark.anyio

@@ -208,6 +208,8 @@ def row_from_record(
 ) -> TrafficRow:
     """Return a decision record as a traffic row: the rungs that were called and what they answered.
 
+    A draft that a stream ended early is no answer, and left out.
+
     Without `log.text` the row has no prompt and no answers: it serves for costs and confidences, not
     for training. Scores come from `labels`, by (id, model), else from the record; a label without a
     model is about the answer that was returned.
@@ -231,7 +233,7 @@ def row_from_record(
             confidence=attempt.get("confidence"),
         )
         for attempt in record.get("attempts", ())
-        if attempt.get("verdict") not in ("failed", "skipped")
+        if attempt.get("verdict") not in ("failed", "skipped") and not _was_ended(attempt)
     ]
     return TrafficRow(
         id=id,
@@ -239,6 +241,11 @@ def row_from_record(
         messages=None if messages is None or _is_plain(messages) else messages,
         responses=responses,
     )
+
+
+def _was_ended(attempt: Mapping[str, Any]) -> bool:
+    streaming = attempt.get("streaming")
+    return isinstance(streaming, Mapping) and streaming.get("stopped_at_tokens") is not None
 
 
 def _prompt(messages: Iterable[Mapping[str, Any]]) -> str:
