@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .build_cache import cache_settings, keeping
 from .build_checks import check_recorded
-from .build_clients import hedge, provider_clients
+from .build_clients import hedge, provider_clients, shared_state
 from .build_compress import compression, lossy_without_evidence
 from .build_parts import PythonParts
 from .build_spending import check_prices, spending, tenant_limits
@@ -95,7 +95,8 @@ def engine_from_yaml(path: str | Path, kind: type[Cascade], **overrides: Any) ->
     private = parts.private()
     config = reading.config()
     ladder = _ladder(config)
-    clients = provider_clients(config, overrides.pop("http", None), overrides.get("clock"))
+    shared = shared_state(config, overrides.get("clock"))
+    clients = provider_clients(config, overrides.pop("http", None), overrides.get("clock"), shared)
     options |= {
         "clients": clients,
         "scorer": options["scorer"] or _asking_scorer(config, ladder, clients),
@@ -109,6 +110,7 @@ def engine_from_yaml(path: str | Path, kind: type[Cascade], **overrides: Any) ->
             config, ladder, overrides.get("clock"), overrides.pop("share_ledger", None)
         ),
         "tenant_limits": tenant_limits(config),
+        "shared": shared,
         "compress": compression(config, ladder, token_counter(), overrides.get("clock")),
         "stream_rules": stream_rules(config, ladder),
         "per_call": config.ask_many.per_call,

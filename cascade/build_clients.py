@@ -15,12 +15,16 @@ from .pricing import Price
 if TYPE_CHECKING:
     from .config import AnthropicProvider, LadderConfig, OpenAIProvider, PoolProvider
     from .resilience.hedge import Hedge
+    from .resilience.shared_state import SharedState
 
-__all__ = ["hedge", "provider_clients"]
+__all__ = ["hedge", "provider_clients", "shared_state"]
 
 
 def provider_clients(
-    config: LadderConfig, http: Any = None, clock: Clock | None = None
+    config: LadderConfig,
+    http: Any = None,
+    clock: Clock | None = None,
+    shared: SharedState | None = None,
 ) -> dict[str, Client]:
     """Return a client for every provider that a rung or the judge uses; the caller closes them.
 
@@ -28,10 +32,11 @@ def provider_clients(
         config: What the ladder file says.
         http: An `httpx.AsyncClient` or transport for all of them; None: a connection pool each.
         clock: Time source of what stands before the clients; None: the machine's.
+        shared: What is kept together with other processes; None: nothing is.
     """
     from .config import JudgeScorer
 
-    makers = _Makers(config, http, clock)
+    makers = _Makers(config, http, clock, shared)
     used = {rung.provider for rung in config.ladder}
     if isinstance(config.scorer, JudgeScorer):
         used.add(config.scorer.provider)
@@ -45,11 +50,31 @@ def hedge(config: Any) -> Hedge | None:
     return None if config is None else Hedge(**dict(config))
 
 
+def shared_state(config: LadderConfig, clock: Clock | None = None) -> SharedState | None:
+    """Return what a `shared` key says, None where there is none."""
+    wanted = config.shared
+    if wanted is None:
+        return None
+    from .resilience.shared_state import SharedState
+
+    return SharedState(
+        wanted.url,
+        ladder=config.name,
+        prefix=wanted.prefix,
+        limits=wanted.limits,
+        breakers=wanted.breakers,
+        clock=clock,
+    )
+
+
 class _Makers:
     """Makes clients, those of members once."""
 
-    def __init__(self, config: LadderConfig, http: Any, clock: Clock | None) -> None:
+    def __init__(
+        self, config: LadderConfig, http: Any, clock: Clock | None, shared: SharedState | None
+    ) -> None:
         self._config = config
+        self._shared = shared
         self._http = http
         self._clock = clock
         self._members: dict[str, Client] = {}
@@ -96,16 +121,24 @@ class _Makers:
         from .resilience.breaker import BreakerSettings, Breaking
         from .resilience.limits import CallLimits, Limited
 
+        limits, shared = CallLimits(**dict(provider.limits)), self._shared
         client: Client = Limited(
             self._http_client(name, provider),
-            CallLimits(**dict(provider.limits)),
+            limits,
             provider=name,
             clock=self._clock,
+            shared=None if shared is None else shared.limits_of(f"provider:{name}", limits),
         )
         if provider.breaker is None:
             return client
         settings = BreakerSettings(**dict(provider.breaker))
-        return Breaking(client, settings, provider=name, clock=self._clock)
+        return Breaking(
+            client,
+            settings,
+            provider=name,
+            clock=self._clock,
+            verdicts=None if shared is None else shared.verdicts,
+        )
 
     def _http_client(self, name: str, provider: OpenAIProvider | AnthropicProvider) -> Client:
         from .clients.http import Limits, as_transport

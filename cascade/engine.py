@@ -37,6 +37,7 @@ from .recording import Recorder
 from .resilience.breaker import BreakerState, breaker_states
 from .resilience.hedge import Hedge
 from .resilience.limits import CallLimits
+from .resilience.shared_state import SharedState, SharedStatistics
 from .rules import BUILT_IN_GATES, Gate
 from .spending import Spending
 from .stream_rules import StreamRule
@@ -90,6 +91,8 @@ class Cascade:
             that is not named, on its own.
         stream_rules: How streams handle what a rung says before it is complete, one a rung; None: it is
             held until it is accepted, and the last rung streams straight through.
+        shared: What limits and breakers keep together with other processes, started and closed with
+            the engine; None: they are this process's own.
         prefix_scorer: Judges beginnings of answers in streams; None: nobody does.
         per_call: Questions that `ask_many` puts into one call where it is not told.
         clock: Time source.
@@ -120,6 +123,7 @@ class Cascade:
         hedge: Hedge | None = None,
         spending: Spending | None = None,
         tenant_limits: Mapping[str, CallLimits] | None = None,
+        shared: SharedState | None = None,
         compress: Mapping[int, RungCompression] | None = None,
         stream_rules: Sequence[StreamRule] | None = None,
         prefix_scorer: PrefixScorer | None = None,
@@ -159,6 +163,7 @@ class Cascade:
         self._clock = clock or SystemClock()
         self._new_id = new_id or _new_id
         self._spending = spending
+        self._shared = shared
         self._caching = None
         if cache is not None:
             self._caching = Caching(
@@ -174,7 +179,7 @@ class Cascade:
         if compress:
             client = CompressingClient(client, compress)
         if tenant_limits:
-            client = TenantLimits(client, tenant_limits, self._clock)
+            client = TenantLimits(client, tenant_limits, self._clock, shared)
         self.tracer = tracer
         if tracer is not None:
             client = tracer.around(client)
@@ -222,6 +227,8 @@ class Cascade:
             self._sink.start()
         if self._spending is not None:
             self._spending.start()
+        if self._shared is not None:
+            self._shared.start()
         if self._caching is not None:
             await self._caching.start()
         self._driver.open()
@@ -257,6 +264,8 @@ class Cascade:
                 await self._caching.aclose()
             if self._spending is not None:
                 await self._spending.aclose()
+            if self._shared is not None:
+                await self._shared.aclose()
             if self._sink is not None:
                 await anyio.to_thread.run_sync(self._sink.close)
             if self.tracer is not None:
@@ -269,6 +278,10 @@ class Cascade:
         `audits` and `audits_false` (near hits that were compared), and those of the store.
         """
         return {} if self._caching is None else self._caching.stats()
+
+    def shared_statistics(self) -> SharedStatistics | None:
+        """Return how well sharing limits and breakers goes; None where nothing is shared."""
+        return None if self._shared is None else self._shared.statistics()
 
     def breaker_states(self) -> Mapping[str, Mapping[str, BreakerState]]:
         """Return the state of every breaker, by provider (or member of a pool) and model."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from .ports import Client, Clock
 from .resilience.limits import CallLimits, Limited
+from .resilience.shared_state import SharedState
 from .spending import EVERY_OTHER
 from .types import Answer, ModelCall
 
@@ -39,15 +40,31 @@ class TenantLimits:
         limits: By tenant; under ``"*"`` for each that is not named, on its own. A tenant that is in
             neither, and a call without one, are not limited.
         clock: Time source, the one that deadlines are readings of.
+        shared: Keeps them together with other processes; None: they are this one's own.
     """
 
-    def __init__(self, client: Client, limits: Mapping[str, CallLimits], clock: Clock) -> None:
+    def __init__(
+        self,
+        client: Client,
+        limits: Mapping[str, CallLimits],
+        clock: Clock,
+        shared: SharedState | None = None,
+    ) -> None:
         self._client = client
-        self.keeps_deadlines: bool = getattr(client, "keeps_deadlines", False)
         self._limited = {
-            name: Limited(client, limit, provider="tenants", clock=clock, by="tenant")
+            name: Limited(
+                client,
+                limit,
+                provider="tenants",
+                clock=clock,
+                by="tenant",
+                shared=None if shared is None else shared.limits_of("tenants", limit),
+            )
             for name, limit in limits.items()
         }
+        self.keeps_deadlines: bool = getattr(client, "keeps_deadlines", False) and all(
+            limited.keeps_deadlines for limited in self._limited.values()
+        )
 
     async def complete(self, call: ModelCall) -> Answer:
         """Return the client's answer, once the tenant has room for the call.

@@ -70,6 +70,7 @@ class Line(Generic[A, R]):
             that could not be had.
         finish: Called in the thread when it ends.
         timeout_s: Longest an ask waits for its reply, seconds.
+        tick_s: `perform` is called with nothing when no ask has come for so long, seconds; None: never.
     """
 
     def __init__(
@@ -79,7 +80,9 @@ class Line(Generic[A, R]):
         finish: Callable[[], None],
         *,
         timeout_s: float,
+        tick_s: float | None = None,
     ) -> None:
+        self._tick_s = tick_s
         self._name = name
         self._perform = perform
         self._finish = finish
@@ -147,9 +150,10 @@ class Line(Generic[A, R]):
         jobs: list[Job[A, R]] = []
         try:
             while True:
-                jobs = self._take()
-                if not jobs:
+                taken = self._take()
+                if taken is None:
                     return
+                jobs = taken
                 replies = self._perform(jobs)
                 for job, reply in zip(jobs, replies, strict=True):
                     job.reply = reply
@@ -162,16 +166,17 @@ class Line(Generic[A, R]):
             self._deliver(jobs)
             self._finish()
 
-    def _take(self) -> list[Job[A, R]]:
-        """Wait for asks and take some; none: the line is closed."""
+    def _take(self) -> list[Job[A, R]] | None:
+        """Wait for asks and take some, none when it is time for a tick; None: the line is closed."""
         taken: list[Job[A, R]] = []
         weight = 0
         with self._wake:
             while not taken:
                 while not (self._jobs or self._closing):
-                    self._wake.wait()
+                    if not self._wake.wait(self._tick_s):
+                        return []
                 if not self._jobs:
-                    break
+                    return None
                 while self._jobs and len(taken) < _BATCH:
                     job = self._jobs[0]
                     if taken and weight + job.weight > _BATCH_WEIGHT:

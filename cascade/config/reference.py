@@ -61,6 +61,7 @@ from .scorers import (
     PTrueScorer,
     TrainedScorer,
 )
+from .shared import SharedConfig
 from .streams import RungStreamConfig, StreamConfig
 from .telemetry import OtelConfig, PrometheusConfig, TelemetryConfig
 from .tenants import BudgetConfig, MemoryLedger, RedisLedger, SqliteLedger, TenantConfig
@@ -120,6 +121,7 @@ _SECTIONS: Sequence[tuple[str, type[BaseModel]]] = (
     ("`ledger`, kind `sqlite`", SqliteLedger),
     ("`ledger`, kind `memory`", MemoryLedger),
     ("`ledger`, kind `redis`", RedisLedger),
+    ("`shared`", SharedConfig),
     ("`log`", LogConfig),
     ("`telemetry`", TelemetryConfig),
     ("`telemetry.prometheus`", PrometheusConfig),

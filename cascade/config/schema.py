@@ -22,6 +22,7 @@ from .prices import PriceConfig
 from .providers import PoolProvider, ProviderConfig, RecordedProvider
 from .resilience import HedgeConfig
 from .scorers import LogprobScorer, ScorerConfig
+from .shared import SharedConfig
 from .streams import RungStreamConfig, StreamConfig
 from .table import Table
 from .telemetry import TelemetryConfig
@@ -191,6 +192,11 @@ class LadderConfig(Table):
     )
     ledger: LedgerConfig = Field(
         default=SqliteLedger(), description="Where it is kept what was spent of `budgets`."
+    )
+    shared: SharedConfig | None = Field(
+        default=None,
+        description="What the processes and machines that serve this ladder keep together: limits, and "
+        "which breakers are open. Absent: each keeps its own.",
     )
     log: LogConfig | None = Field(default=None, description="The decision log. Absent: none.")
     telemetry: TelemetryConfig | None = Field(

@@ -25,6 +25,7 @@ from ..errors import (
 from ..ports import Client, Clock
 from ..types import Answer, ModelCall
 from .ranges import check_number, check_whole
+from .shared_verdicts import SharedVerdicts
 
 __all__ = [
     "FAILURES",
@@ -52,6 +53,9 @@ too late to blame anybody."""
 
 _TIMERS_S = 0.005
 """Seconds by which a timer may be early."""
+
+_NO_NEWS_S = 0.1
+"""Seconds by which what another process says may differ from what is known, and be the same verdict."""
 
 _BUCKETS = 10
 """Parts of the window: it slides by a tenth of its length."""
@@ -189,6 +193,25 @@ class Breaker:
         self._ticket += 1
         return True
 
+    def told_open(self, seconds: float, now: float) -> bool:
+        """Open, as another process has found that for so long no call should be made.
+
+        Args:
+            seconds: How much longer; no more than it could stay open by itself is believed.
+            now: The present.
+
+        Returns:
+            Whether that is news.
+        """
+        until = now + min(seconds, _MOST_DOUBLED * self._settings.open_s)
+        if until <= max(now, self._opened_until + _NO_NEWS_S):
+            return False
+        self._state = "open"
+        self._opened_until = until
+        self._probing = False
+        self._ticket += 1
+        return True
+
     def gave_up(self, ticket: int) -> None:
         """Note that a call ended without news of the deployment: cancelled, or never sent."""
         if ticket == self._ticket and self._state == "half_open":
@@ -234,6 +257,7 @@ class Breaking:
         settings: When a breaker opens, and for how long.
         provider: Name of the deployment, for errors and the log.
         clock: Time source.
+        verdicts: What breakers of other processes have found; None: this one goes by itself.
     """
 
     def __init__(
@@ -243,8 +267,10 @@ class Breaking:
         *,
         provider: str,
         clock: Clock | None = None,
+        verdicts: SharedVerdicts | None = None,
     ) -> None:
         self._client = client
+        self._verdicts = verdicts
         self.keeps_deadlines: bool = getattr(client, "keeps_deadlines", False)
         self._settings = settings
         self._provider = provider
@@ -260,6 +286,8 @@ class Breaking:
         """
         breaker = self._breakers.get(call.model) or self._add(call.model)
         began = self._clock.monotonic()
+        if self._verdicts is not None:
+            self._heed(self._verdicts, breaker, call.model, began)
         ticket = breaker.enter(began)
         if ticket is None:
             raise self._refusal(breaker, call.model)
@@ -328,11 +356,21 @@ class Breaking:
         else:
             breaker.gave_up(ticket)
 
+    def _heed(self, verdicts: SharedVerdicts, breaker: Breaker, model: str, now: float) -> None:
+        """Open, if another process has found that the deployment fails."""
+        left_s = verdicts.open_for_s(self._provider, model)
+        if left_s > 0.0 and breaker.told_open(left_s, now):
+            words = "breaker of %s/%s opened for %.3g s, as another process has found"
+            _log.warning(words, self._provider, model, left_s)
+
     def _failed(self, breaker: Breaker, ticket: int, model: str, why: str) -> None:
         now = self._clock.monotonic()
         if breaker.failed(ticket, now):
             words = "breaker of %s/%s opened for %.3g s after %s"
-            _log.warning(words, self._provider, model, breaker.retry_after_s(now), why)
+            left_s = breaker.retry_after_s(now)
+            _log.warning(words, self._provider, model, left_s, why)
+            if self._verdicts is not None and left_s is not None:
+                self._verdicts.opened(self._provider, model, left_s)
 
     def _tell_closed(self, model: str) -> None:
         _log.info("breaker of %s/%s closed: it answers again", self._provider, model)

@@ -201,6 +201,11 @@ class Limiter:
             self._most = self._adaptive.limit
         self.left(now)
 
+    def turned_back(self, tokens: float, now: float) -> None:
+        """Note that a call that was let through is not made after all."""
+        self._give_back(tokens)
+        self.left(now)
+
     def left(self, now: float) -> None:
         """Note that a call is over; its place is the next one's."""
         self._in_flight -= 1
@@ -248,8 +253,7 @@ class Limiter:
         """Take a call that was cancelled or gave up out of the queue, or give back what it was granted."""
         if waiter.granted:
             waiter.granted = False
-            self._give_back(waiter.tokens)
-            self.left(now)
+            self.turned_back(waiter.tokens, now)
         elif waiter in self._waiting:
             del self._waiting[waiter]
             self.admit(now)  # the next one is first now

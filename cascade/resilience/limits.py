@@ -17,6 +17,7 @@ from ..errors import CoolingDown, LimitReached, NotCalled, ProviderError
 from ..ports import Client, Clock
 from ..types import Answer, ModelCall
 from .limiter import CallLimits, Limiter, LimiterState, Waiter
+from .shared_limits import Full, SharedLimits
 
 __all__ = ["CallLimits", "Limited", "LimiterState"]
 
@@ -43,6 +44,7 @@ class Limited:
         clock: Time source, the one that deadlines are readings of.
         by: Whose calls are counted together: those to a model, or those of a tenant. By tenant, calls
             without one are not limited, and pauses are left to the limits by model.
+        shared: The same limits as all processes keep them together; None: they are this one's own.
     """
 
     def __init__(
@@ -53,10 +55,12 @@ class Limited:
         provider: str,
         clock: Clock | None = None,
         by: Literal["model", "tenant"] = "model",
+        shared: SharedLimits | None = None,
     ) -> None:
         self.when_full = limits.when_full
         self._client = client
-        self.keeps_deadlines: bool = getattr(client, "keeps_deadlines", False)
+        self._shared = shared
+        self.keeps_deadlines: bool = shared is None and getattr(client, "keeps_deadlines", False)
         self._limits = limits
         self._provider = provider
         self._clock = clock or SystemClock()
@@ -79,6 +83,12 @@ class Limited:
         tokens = limiter.tokens_of(call)
         if not limiter.enter(tokens, began):
             began = await self._wait(limiter, call, tokens, began)
+        if self._shared is None:
+            return await self._make(limiter, call, tokens, began)
+        return await self._make_shared(self._shared, key, limiter, call, tokens)
+
+    async def _make(self, limiter: Limiter, call: ModelCall, tokens: float, began: float) -> Answer:
+        """Make a call that has been let through."""
         try:
             answer = await self._client.complete(call)
         except ProviderError as exc:
@@ -88,6 +98,34 @@ class Limited:
             limiter.left(self._clock.monotonic())
             raise
         limiter.answered(answer, tokens, began, self._clock.monotonic())
+        return answer
+
+    async def _make_shared(
+        self, shared: SharedLimits, key: str, limiter: Limiter, call: ModelCall, tokens: float
+    ) -> Answer:
+        """Make a call that this process lets through, once all of them together do."""
+        give_up_at = self._give_up_at(call, self._clock.monotonic())
+        patient = self.when_full == "wait" and call.context.may_wait
+        try:
+            said = await shared.enter(key, tokens, give_up_at if patient else None)
+        except BaseException:
+            limiter.turned_back(tokens, self._clock.monotonic())
+            raise
+        if isinstance(said, Full):
+            limiter.turned_back(tokens, self._clock.monotonic())
+            raise self._shared_refusal(said, call)
+        used: float | None = None
+        made = True
+        try:
+            answer = await self._make(limiter, call, tokens, self._clock.monotonic())
+            usage = answer.usage
+            if usage.prompt_tokens is not None and usage.completion_tokens is not None:
+                used = float(usage.prompt_tokens + usage.completion_tokens)
+        except ProviderError as exc:
+            made = exc.sent
+            raise
+        finally:
+            shared.leave(said, used, made=made)
         return answer
 
     async def aclose(self) -> None:
@@ -103,9 +141,7 @@ class Limited:
 
     async def _wait(self, limiter: Limiter, call: ModelCall, tokens: float, now: float) -> float:
         """Wait for room; return when it was granted."""
-        give_up_at, deadline = now + self._limits.max_wait_s, call.context.deadline
-        if deadline is not None:
-            give_up_at = min(give_up_at, deadline)
+        give_up_at = self._give_up_at(call, now)
         patient = self.when_full == "wait" and call.context.may_wait
         if not patient or not limiter.has_place():
             raise self._refusal(limiter, call, tokens, now)
@@ -125,6 +161,10 @@ class Limited:
             limiter.forget(waiter, self._clock.monotonic())
             raise
         return now
+
+    def _give_up_at(self, call: ModelCall, now: float) -> float:
+        give_up_at, deadline = now + self._limits.max_wait_s, call.context.deadline
+        return give_up_at if deadline is None else min(give_up_at, deadline)
 
     async def _sleep(self, waiter: Waiter, seconds: float) -> None:
         """Wait to be woken, but no longer than `seconds` of the clock."""
@@ -155,6 +195,17 @@ class Limited:
             provider=self._provider,
             model=call.model,
             retry_after_s=wait_s or None,  # unknown where another call must end first
+        )
+        error.refuse = self.when_full == "refuse"
+        return error
+
+    def _shared_refusal(self, full: Full, call: ModelCall) -> LimitReached:
+        whose = "" if self._by_model else " for this tenant"
+        error = LimitReached(
+            f"no room{whose}: {full.why} is used up by all processes together",
+            provider=self._provider,
+            model=call.model,
+            retry_after_s=full.wait_s or None,
         )
         error.refuse = self.when_full == "refuse"
         return error

@@ -45,9 +45,10 @@ def refuse_unshared(config: LadderConfig, workers: int, file: str) -> None:
             file=file,
             path=place,
             message=f"each of {workers} workers would count it for itself",
-            allowed="no such limit, or `--workers 1`",
+            allowed="`shared: {kind: redis, url: …}`, or `--workers 1`",
         )
         for place in _limits(config)
+        if config.shared is None or not config.shared.limits
     ]
     if problems:
         raise LadderError(problems)
