@@ -72,6 +72,7 @@ class Outlet:
         self._left: set[int] = set()
         self._drafts: dict[int, Draft] = {}
         self._chosen: Draft | None = None
+        self._may_choose = False
         self.gates = gates
         self.scorer = scorer
         self.clock = clock
@@ -79,6 +80,14 @@ class Outlet:
     def chosen(self) -> int | None:
         """Return the rung whose draft is being passed on, or None as long as none is."""
         return None if self._chosen is None else self._chosen.rung
+
+    def expect(self, *, outcome: bool) -> None:
+        """Note whether the walk waits for a call's outcome. Only then may a draft be chosen.
+
+        While it judges an answer another call may still run beside it (hedging): were its draft passed
+        on now, the walk might keep the answer that it is judging.
+        """
+        self._may_choose = outcome
 
     async def open(self, effect: Call, rung: int, call: ModelCall) -> Draft:
         """Begin the draft of a call, and tell which rungs were left and which is asked."""
@@ -98,8 +107,8 @@ class Outlet:
         return self._drafts.get(rung)
 
     async def choose(self, draft: Draft) -> bool:
-        """Pass on this draft from now on; return False if another one already is."""
-        if self._chosen is not None:
+        """Pass on this draft from now on; return False if another one already is, or may still be."""
+        if self._chosen is not None or not self._may_choose:
             return self._chosen is draft
         self._chosen = draft
         for rung, other in self._drafts.items():
@@ -121,6 +130,7 @@ class Outlet:
             return
         put = self._reader.put_nowait
         if self._chosen is not None:
+            assert ending.attempts[ending.kept].rung == self._chosen.rung
             return
         for i, attempt in enumerate(ending.attempts):
             if i != ending.kept and attempt.rung in self._drafts and attempt.rung not in self._left:

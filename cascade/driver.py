@@ -261,7 +261,12 @@ class Driver:
                 ask.attempts = effect.attempts
                 outcome: Outcome
                 if isinstance(effect, Call):
-                    outcome = await call(effect)
+                    if ask.outlet is None:
+                        outcome = await call(effect)
+                    else:
+                        ask.outlet.expect(outcome=True)
+                        outcome = await call(effect)
+                        ask.outlet.expect(outcome=False)
                 elif isinstance(effect, Look):
                     outcome = self._look(ask)
                 elif isinstance(effect, Lookup):
@@ -282,7 +287,9 @@ class Driver:
             while True:
                 outcome: Outcome
                 if isinstance(effect, Call):
-                    outcome = self._cancelled(effect.rung, error, ask)
+                    read = None if ask.outlet is None else ask.outlet.chosen()
+                    rung = effect.rung if read is None else read
+                    outcome = replace(self._cancelled(rung, error, ask), rung=rung)
                 elif isinstance(effect, Look):
                     outcome = Outlook(left_s=0.0)
                 elif isinstance(effect, Lookup):
@@ -381,7 +388,8 @@ class Driver:
         if paid == 0.0:
             await spending.release(held)
         else:
-            await spending.settle(held, None, paid)
+            usage = None if outcome.streamed is None else outcome.streamed.usage
+            await spending.settle(held, usage, paid)
 
     async def _complete(self, ask: Ask, rung: int, call: ModelCall) -> Answered | Failed:
         draft = None

@@ -33,6 +33,7 @@ from cascade import (
 )
 from cascade.records import row_from_record
 from cascade.resilience import Retrying, RetryPolicy
+from cascade.resilience.hedge import Hedge
 from cascade.stream_rules import judge, next_checkpoint
 from cascade.testing import FakeClock, ListSink, ScriptedClient, ScriptedScorer, reply
 from cascade.types import Chunk
@@ -239,7 +240,7 @@ class Guessing:
 async def test_no_leak_and_no_task_however_a_reader_leaves() -> None:
     """At random points: by leaving, by cancellation, by a deadline; what was told is of one draft."""
     early = StreamRule(mode="early", accept=0.7, reject=0.2, checkpoints=(2, 4, 6))
-    for seed in range(150):
+    for seed in range(200):
         client, sink, chance = Babbling(seed), ListSink(), random.Random(seed)
         made = Cascade(
             three_rungs(),
@@ -248,6 +249,7 @@ async def test_no_leak_and_no_task_however_a_reader_leaves() -> None:
             prefix_scorer=Guessing(seed),
             stream_rules=[early, early, StreamRule()],
             sink=sink,
+            hedge=Hedge(after_s=0.0005, share=1.0) if seed % 2 else None,
         )
         told, leaves_at = "", chance.choice([None, 0, 1, 3, 6, 10, 20])
         deadline_s = chance.choice([None, None, 0.002])
@@ -261,6 +263,8 @@ async def test_no_leak_and_no_task_however_a_reader_leaves() -> None:
                             told += event.text if isinstance(event, TextDelta) else ""
                             if count == leaves_at:
                                 break
+                        else:
+                            assert told == events.result.text
                 except (StreamBroken, DeadlineExceeded, ConnectFailed, CascadeError):
                     pass
             assert client.open == 0
