@@ -61,7 +61,9 @@ def run(questions: int, names: Sequence[str]) -> list[dict[str, Any]]:
         if len(rows) < questions:
             rows.append(row)
     print(f"\n{LOG}: {len(rows)} questions of the test split, 22 examples as turns of a chat")
-    print("model                way         right  difference [95 %]        tokens    $/1,000   saved   s each")
+    print(
+        "model                way         right  difference [95 %]        tokens    $/1,000   saved   s each"
+    )
     found: list[Way] = []
     for name in names:
         model = next(m for m in MODELS if m.name.startswith(name))

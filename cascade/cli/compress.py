@@ -32,6 +32,18 @@ def compress_command(
         typer.Option(help="Only this stage; may be given more than once, in their order."),
     ] = None,
     model: Annotated[str, typer.Option(help="Model whose tokens are counted.")] = "gpt-4o",
+    learned: Annotated[
+        Path | None, typer.Option(help="What --learn wrote: known lines and examples.")
+    ] = None,
+    learn: Annotated[
+        bool, typer.Option("--learn", help="FILE is a log: learn what its prompts share, into -o.")
+    ] = False,
+    output: Annotated[Path | None, typer.Option("-o", help="Where --learn writes.")] = None,
+    keep: Annotated[int, typer.Option(min=1, help="Examples to keep of a few-shot prompt.")] = 4,
+    tenant: Annotated[str | None, typer.Option(help="Whose prompts these are.")] = None,
+    show: Annotated[
+        bool, typer.Option("--show", help="Print what was left out, struck through, instead.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
 ) -> None:
     """Make a prompt shorter; the result goes to stdout, what was done to stderr.
@@ -40,13 +52,36 @@ def compress_command(
 
     Example: cascade compress prompt.txt --question "Who pays for the return?" --budget 2000
     """
+    from cascade.build import token_counter
+    from cascade.compress.learned import read_learned
     from cascade.compress.stages import command_line_pipeline
 
+    if learn:
+        if output is None:
+            raise ConfigError("--learn: give the file to write with -o FILE")
+        from .compress_learn import learn_file
+
+        print(learn_file(file, output, keep=keep, tenant=tenant), file=sys.stderr)
+        return
     text = _read(file)
     messages = _messages(text)
-    pipeline = command_line_pipeline(stage, budget)
+    pipeline = command_line_pipeline(
+        stage,
+        budget,
+        token_counter(),
+        learned=None if learned is None else read_learned(learned),
+        keep=keep,
+    )
     request = Request(messages=messages or (Message(role="user", content=text),))
-    done = pipeline.compress(request, question=question, budget=budget, model=model)
+    done = pipeline.compress(request, question=question, budget=budget, model=model, tenant=tenant)
+    if show:
+        from rich.console import Console
+
+        from .compress_show import show as show_difference
+
+        show_difference(request.messages, done.request.messages, Console())
+        print(_told(done), file=sys.stderr)
+        return
     if json:
         print(msgspec.json.format(msgspec.json.encode(_report(done, messages)), indent=2).decode())
         return

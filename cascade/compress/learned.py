@@ -14,7 +14,15 @@ import msgspec
 
 from ..errors import ConfigError
 
-__all__ = ["SCHEMA", "Learned", "example_digest", "passage_digest", "read_learned", "write_learned"]
+__all__ = [
+    "EVERY_TENANT",
+    "SCHEMA",
+    "Learned",
+    "example_digest",
+    "passage_digest",
+    "read_learned",
+    "write_learned",
+]
 
 SCHEMA = 1
 

@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ..errors import ConfigError
 from ..tokens import TokenCounter
+from .boilerplate import Boilerplate
 from .dedupe import Dedupe
 from .extract import Extract
-from .fewshot import Examples
+from .fewshot import KEEP, Examples
 from .history import History
+from .learned import Learned
 from .minify import Minify
 from .pipeline import Pipeline, Stage
 
@@ -26,7 +28,12 @@ STAGES: Mapping[str, Callable[[], Stage]] = {
 
 
 def command_line_pipeline(
-    names: Sequence[str] | None, budget: int | None, counter: TokenCounter | None = None
+    names: Sequence[str] | None,
+    budget: int | None,
+    counter: TokenCounter | None = None,
+    *,
+    learned: Learned | None = None,
+    keep: int = KEEP,
 ) -> Pipeline:
     """Return the pipeline of `cascade compress`.
 
@@ -34,14 +41,22 @@ def command_line_pipeline(
         names: The stages to run, in order; None: all that fit, the lossy ones only with a budget.
         budget: Most tokens that may be left, or None.
         counter: Counts tokens.
+        learned: What was learned from a log, or None.
+        keep: Examples to keep.
 
     Raises:
         ConfigError: There is no stage of such a name.
     """
-    unknown = [name for name in names or () if name not in STAGES]
+    made: dict[str, Stage] = {name: make() for name, make in STAGES.items()}
+    made["examples"] = Examples(
+        keep=keep, learned=learned if learned and learned.examples else None
+    )
+    if learned is not None:
+        made["boilerplate"] = Boilerplate(learned)
+    unknown = [name for name in names or () if name not in made]
     if unknown:
-        raise ConfigError(f"--stage: {unknown[0]!r:.40} given; allowed: {', '.join(STAGES)}")
-    stages = [STAGES[name]() for name in names or STAGES]
+        raise ConfigError(f"--stage: {unknown[0]!r:.40} given; allowed: {', '.join(made)}")
+    stages = [made[name] for name in names or made]
     if names is None and budget is None:
         stages = [stage for stage in stages if not stage.lossy]
     return Pipeline(stages, counter)
