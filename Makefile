@@ -14,7 +14,7 @@ RUN    := $(VENV)/bin/python
 help:
 	@sed -n 's/^# //p' Makefile | head -5
 
-$(VENV)/core: pyproject.toml
+$(VENV)/core: pyproject.toml setup.py $(wildcard scorers/native/*.pyx)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=…"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check --upgrade pip

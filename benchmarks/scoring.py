@@ -54,11 +54,12 @@ from cascade.records import Response, TrafficRow  # noqa: E402
 from cascade.traffic_log import TrafficLog  # noqa: E402
 from cascade.types import Answer, Attempt, Message, Request  # noqa: E402
 from cascade.wire.openai import decode_response  # noqa: E402
+from scorers import native  # noqa: E402
 from scorers.artifact import Artifact, load  # noqa: E402
+from scorers.blend import Blend  # noqa: E402
 from scorers.dataset import collect, read_dataset  # noqa: E402
 from scorers.fast_booster import FastBooster  # noqa: E402
 from scorers.features import read, read_prompt  # noqa: E402
-from scorers.forest import Forest  # noqa: E402
 from scorers.scorer import TrainedScorer  # noqa: E402
 from scorers.single import Heard, SingleScorer, Turn  # noqa: E402
 from scorers.training import train  # noqa: E402
@@ -399,20 +400,21 @@ def timed_ask(
 
 
 def parts(subject: Subject, rounds: int) -> dict[str, list[list[float]]]:
-    """Return the first rung's microseconds in parts: features, heads on them, and of these the trees."""
+    """Return the first rung's microseconds in parts: features, heads, and of these all but the texts."""
     models = subject.artifact.models
     single = SingleScorer(subject.artifact.model)
     found: dict[str, list[list[float]]] = {
-        name: [[] for _ in subject.asked] for name in ("features", "heads", "of these, trees")
+        name: [[] for _ in subject.asked]
+        for name in ("features", "heads", "of these, numbers and trees")
     }
     clock = time.perf_counter
-    with timed_trees() as trees:
+    with timed_blends() as blends:
         for turn in range(-1, rounds):
             for i, asked in enumerate(subject.asked):
                 answer = decoded(asked, models, 0).answer
                 assert answer is not None
                 assert answer.logprobs is not None
-                trees[0] = 0.0
+                blends[0] = 0.0
                 t0 = clock()
                 prompt = read_prompt(asked.prompt)
                 told = read(
@@ -430,28 +432,30 @@ def parts(subject: Subject, rounds: int) -> dict[str, list[list[float]]]:
                 single.probabilities(Turn(prompt, asked.prompt), heard)
                 t2 = clock()
                 if turn >= 0:
-                    for one, took in zip(found.values(), (t1 - t0, t2 - t1, trees[0]), strict=True):
+                    for one, took in zip(
+                        found.values(), (t1 - t0, t2 - t1, blends[0]), strict=True
+                    ):
                         one[i].append(took * 1e6)
     return found
 
 
 @contextmanager
-def timed_trees() -> Iterator[list[float]]:
-    """Add up the seconds that are spent in trees."""
+def timed_blends() -> Iterator[list[float]]:
+    """Add up the seconds that are spent in heads on numbers, trees and the blending of all."""
     spent = [0.0]
-    plain = Forest.one
+    plain = Blend.one
 
-    def timed(self: Forest, x: np.ndarray) -> np.ndarray:
+    def timed(self: Blend, x: np.ndarray, texts: np.ndarray | None = None) -> np.ndarray:
         start = time.perf_counter()
-        found = plain(self, x)
+        found = plain(self, x, texts)
         spent[0] += time.perf_counter() - start
         return found
 
-    Forest.one = timed  # type: ignore[method-assign]
+    Blend.one = timed  # type: ignore[method-assign]
     try:
         yield spent
     finally:
-        Forest.one = plain  # type: ignore[method-assign]
+        Blend.one = plain  # type: ignore[method-assign]
 
 
 def check_live(subject: Subject) -> None:
@@ -796,6 +800,8 @@ def measure(scale: Scale, smoke: bool, folder: Path) -> dict[str, Any]:
         bar = TREES_US if name.startswith("single") else None
         add(table, f"200 trees x 31 leaves: {name}", [[x] for x in samples], bar)
     console.print(table)
+    built = native.BlendRow is not None
+    console.print(f"the compiled loops of scoring are {'in use' if built else 'not built'}")
     console.print(rates)
     result["other_threads"] = run_threads_child(folder / "made-up-2")
     threads = Table("all cores free: CPU time of other threads", "share")

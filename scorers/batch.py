@@ -69,7 +69,7 @@ class Batch:
         """Return what one member's learner says of its target. Shape (n,)."""
         features = state_features(inputs, state, learner.target)
         blend = self._compiled.learner(number, learner.target, state)
-        return np.asarray(blend.rows(features.T.astype(np.float64))[0])
+        return np.asarray(blend.rows(np.ascontiguousarray(features.T, np.float64))[0])
 
     def _judged(self, answered: tuple[int, ...], targets: tuple[int, ...]) -> np.ndarray:
         """Return each member's P(target right | prompt, answers). Shape (members, n, targets)."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import lightgbm as lgb
 import numpy as np
 
+from . import native
 from .calibrate import CLIP, Calibration, logit
 from .forest import Forest
 from .heads import TEXT_RANGE
@@ -25,6 +26,8 @@ __all__ = ["Blend", "Judgement"]
 
 _LIMIT = float(logit(np.ones(1))[0])
 """Log odds of a head count up to this: `logit` of 1."""
+
+_NO_TEXTS = np.empty(0)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,6 +97,44 @@ class Blend:
             if c.blend and len(c.knots)
         ]
 
+        self._texts = texts
+        self._compiled = None if native.BlendRow is None else self._compile(width)
+
+    def _compile(self, width: int) -> native.BlendRow | None:
+        """Return the same in compiled code; None where LightGBM walks some of the trees."""
+        trees = self.forest.flat
+        if trees is None:
+            return None
+        start, odds, weight, bias = self._sums.runs()
+        plain = np.zeros(self._first_text, np.uint8)
+        plain[self._plain] = 1
+        share = np.zeros(len(bias))
+        knots: list[list[float]] = [[] for _ in bias]
+        steps: list[list[float]] = [[] for _ in bias]
+        for i, blend, _, _, knots[i], steps[i] in self._steps:
+            share[i] = blend
+        return native.BlendRow(
+            width,
+            {
+                **self._linear.flat(),
+                **trees,
+                "plain": plain,
+                "term_start": start,
+                "term_odds": odds,
+                "term_weight": weight,
+                "bias": bias,
+                "up": self._up,
+                "down": self._down,
+                "offset": self._bias,
+                "share": share,
+                "step_start": np.cumsum([0, *map(len, knots)]).astype(np.int32),
+                "step_knots": np.array([x for of_one in knots for x in of_one], np.float64),
+                "step_values": np.array([x for of_one in steps for x in of_one], np.float64),
+                "texts": self._texts,
+                "limits": (_LIMIT, *TEXT_RANGE, *CLIP),
+            },
+        )
+
     def one(self, x: np.ndarray, texts: np.ndarray | None = None) -> np.ndarray:
         """Return a probability a judgement for one row.
 
@@ -101,6 +142,11 @@ class Blend:
             x: Values, NaN where absent. Shape (width,), float64.
             texts: Sums of the text heads; None for none.
         """
+        if self._compiled is not None:
+            found = np.empty(len(self._bias))
+            said = _NO_TEXTS if texts is None else np.ascontiguousarray(texts)
+            self._compiled.one(np.ascontiguousarray(x), said, found)
+            return found
         odds = self._sums.room()
         odds[: self._first_tree] = self._linear.one(x)
         odds[self._first_tree : self._first_text] = self.forest.one(x)

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 
 import lightgbm as lgb
 import numpy as np
 
+from . import native
 from .fast_booster import FastBooster
 from .plain_trees import PlainModels, PlainTree
 
@@ -28,6 +30,9 @@ _MOST = float(np.finfo(np.float64).max)
 """No known value is above this, so that only missing ones are above a threshold of infinity."""
 _CHUNK = 1 << 15
 """Rows decided together: the bytes of a column stay in the first cache."""
+
+_COMPILED_CHUNK = 1 << 12
+"""The same of compiled code, which has two bytes a row of every column, and of one tree, in use."""
 
 _FEW = 4
 """So few rows are decided one by one."""
@@ -49,6 +54,8 @@ class Forest:
         self, models: Sequence[tuple[lgb.Booster, np.ndarray]], width: int, plain: PlainModels
     ) -> None:
         self._width = width
+        self._trees: list[list[_Tree]] = []
+        read_numbers = []
         self._walked: list[tuple[int, lgb.Booster, np.ndarray, FastBooster]] = []
         by_size: dict[int, list[tuple[int, list[_Tree]]]] = {}
         read = [plain.read(booster) for booster, _ in models]
@@ -58,6 +65,8 @@ class Forest:
                 self._walked.append((number, booster, np.asarray(columns, np.intp), fast))
             else:
                 trees = [_placed(tree, columns.tolist()) for tree in model.trees]
+                self._trees.append(trees)
+                read_numbers.append(number)
                 size = max(len(tree.strikes) for tree in trees)
                 by_size.setdefault(size, []).append((number, trees))
         self.logistic = np.array([model.logistic for model in read], bool)
@@ -70,6 +79,68 @@ class Forest:
         for group in self._groups:
             group.splits[group.splits < 0] = len(known)
         self._ranks = _ranks(known)
+        self._read_numbers = np.array(read_numbers, np.intp)
+
+    @cached_property
+    def flat(self) -> dict[str, np.ndarray] | None:
+        """Its arrays as `native.BlendRow` wants them; None where LightGBM walks some of the trees."""
+        if self._walked:
+            return None
+        known: dict[_Split, int] = {}
+        trees = [tree for of_one in self._trees for tree in of_one]
+        numbers = [known.setdefault(split, len(known)) for tree in trees for split in tree.splits]
+        return {
+            "split_column": np.array([column for column, _, _ in known], np.int32),
+            "split_missing": np.array([missing for _, missing, _ in known], np.uint8),
+            "split_threshold": np.array([threshold for _, _, threshold in known], np.float64),
+            "tree_split": np.array(numbers, np.int32),
+            **self._layout,
+        }
+
+    @cached_property
+    def _layout(self) -> dict[str, np.ndarray]:
+        """Where each model's trees, and each tree's splits and leaves, begin; leaves and what strikes them."""
+        trees = [tree for of_one in self._trees for tree in of_one]
+        sizes = [len(tree.splits) for tree in trees]
+        return {
+            "model_start": np.cumsum([0, *map(len, self._trees)]).astype(np.int32),
+            "tree_start": np.cumsum([0, *sizes]).astype(np.int32),
+            "tree_strikes": np.array([s for tree in trees for s in tree.strikes], np.uint16),
+            "leaf_start": np.cumsum([0, *(size + 1 for size in sizes)]).astype(np.int32),
+            "leaves": np.array([v for tree in trees for v in tree.leaves], np.float64),
+        }
+
+    @cached_property
+    def _tree_rows(self) -> native.TreeRows:
+        """The trees for many rows, in compiled code; its ranked columns are `_ranks`, in their order."""
+        place: dict[_Split, tuple[int, int]] = {}
+        for at, ((column, missing), (thresholds, _)) in enumerate(self._ranks.items()):
+            for rank, threshold in enumerate(thresholds.tolist()):
+                place[column, missing, threshold] = at, rank
+        splits = [place[s] for of_one in self._trees for tree in of_one for s in tree.splits]
+        layout = self._layout
+        return native.TreeRows(
+            len(self._ranks),
+            np.array([at for at, _ in splits], np.int32),
+            np.array([rank for _, rank in splits], np.uint16),
+            layout["tree_strikes"],
+            layout["tree_start"],
+            layout["model_start"],
+            layout["leaf_start"],
+            layout["leaves"],
+        )
+
+    def _rows_compiled(self, x: np.ndarray, found: np.ndarray) -> None:
+        """Write the sums of the models that have been read, as `rows` wants them."""
+        n = x.shape[1]
+        for start in range(0, n, _COMPILED_CHUNK):
+            some = slice(start, min(start + _COMPILED_CHUNK, n))
+            ranks = np.empty((len(self._ranks), some.stop - start), np.uint16)
+            for at, ((column, missing), (thresholds, _)) in enumerate(self._ranks.items()):
+                native.rank_values(x[column, some], _INSTEAD[missing], thresholds, ranks[at])
+            sums = np.empty((len(self._read_numbers), some.stop - start))
+            self._tree_rows(ranks, sums)
+            found[self._read_numbers, some] = sums
 
     def one(self, x: np.ndarray) -> np.ndarray:
         """Return each model's sum of leaves for one row. Shape (models,).
@@ -104,7 +175,10 @@ class Forest:
             for i in range(n):
                 found[:, i] = self.one(x[:, i])
             return found
-        for start in range(0, n if self._groups else 0, _CHUNK):
+        compiled = native.TreeRows is not None
+        if compiled and self._groups:
+            self._rows_compiled(x, found)
+        for start in range(0, n if self._groups and not compiled else 0, _CHUNK):
             some = slice(start, min(start + _CHUNK, n))
             above: dict[int, tuple[np.ndarray, int]] = {}
             for (column, missing), (thresholds, numbers) in self._ranks.items():
@@ -202,18 +276,18 @@ class _Group:
                 total += value
 
 
-def _ranks(known: dict[_Split, int]) -> dict[tuple[int, int], tuple[list[float], list[int]]]:
+def _ranks(known: dict[_Split, int]) -> dict[tuple[int, int], tuple[np.ndarray, list[int]]]:
     """Return (column, where missing goes) → ascending thresholds, and the numbers of their splits."""
     found: dict[tuple[int, int], list[tuple[float, int]]] = {}
     for (column, missing, threshold), number in known.items():
         found.setdefault((column, missing), []).append((threshold, number))
     return {
-        key: ([t for t, _ in sorted(pairs)], [number for _, number in sorted(pairs)])
+        key: (np.array([t for t, _ in sorted(pairs)]), [number for _, number in sorted(pairs)])
         for key, pairs in found.items()
     }
 
 
-def _rank(values: np.ndarray, missing: int, thresholds: Sequence[float]) -> np.ndarray:
+def _rank(values: np.ndarray, missing: int, thresholds: np.ndarray) -> np.ndarray:
     """Return how many thresholds are below each value. Shape (n,), a byte or two each."""
     value = np.minimum(values, _MOST)
     value[np.isnan(value)] = _INSTEAD[missing]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from . import native
 from .linear_head import LinearHead, slopes
 from .weighted_sums import WeightedSums
 
@@ -50,12 +51,31 @@ class LinearBank:
         self._scores = np.array([_padded(s, most) for s in scores]).reshape(-1, most).T.copy()
         self._before = np.arange(-len(maps), 0)
         self._flat_knots, self._flat_scores = self._knots.ravel(), self._scores.ravel()
-        self._flat_rise = slopes(self._knots, self._scores).ravel()
+        rise = slopes(self._knots, self._scores)
+        self._flat_rise = rise.ravel()
+        self._by_map = tuple(part.T.copy() for part in (self._knots, self._scores, rise))
+        """Knots, scores and rise, a map a row."""
         self._sums = WeightedSums(
             len(maps) + len(absent),
             [[(i if mapped else i + len(maps), w) for mapped, i, w in found] for found in terms],
             [float(head.bias) for head, _ in heads],
         )
+
+    def flat(self) -> dict[str, np.ndarray]:
+        """Return its arrays as `native.BlendRow` wants them."""
+        start, fact, weight, bias = self._sums.runs()
+        knots, scores, rise = self._by_map
+        return {
+            "source": self._source.astype(np.int32),
+            "absent": self._absent.astype(np.int32),
+            "knots": knots,
+            "scores": scores,
+            "rise": rise,
+            "head_start": start,
+            "head_fact": fact,
+            "head_weight": weight,
+            "head_bias": bias,
+        }
 
     def one(self, x: np.ndarray) -> np.ndarray:
         """Return each head's sum for one row.
@@ -98,6 +118,10 @@ class LinearBank:
         """
         facts = np.empty((len(self._source) + len(self._absent), x.shape[1]))
         for i, column in enumerate(self._source.tolist()):
+            if native.map_values is not None:
+                knots, scores, rise = self._by_map
+                native.map_values(x[column], knots[i], scores[i], rise[i], facts[i])
+                continue
             values = x[column]
             facts[i] = np.interp(values, self._knots[:, i], self._scores[:, i])
             facts[i][np.isnan(values)] = 0.0

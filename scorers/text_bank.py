@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from . import native
 from .heads import HeadSet
 from .labels import LabelSet
 from .text_head import MAX_CHARS, TextAxes, TextHead, Vocabulary, grams_of
@@ -196,6 +197,7 @@ class _Plan:
         salts: For each source, what is mixed into the keys of each of its vocabularies.
         starts: First column of each vocabulary of these sources, ascending. Shape (k,).
         tables: Weights on each of them. Shape (terms, …) each.
+        compiled: What weighs terms in compiled code, where there is any.
         places: Where the numbers of all tables belong. Shape (numbers,).
         bias: Added to what is said. Shape (numbers,).
         parts: Where each source's numbers stand.
@@ -204,6 +206,7 @@ class _Plan:
     salts: list[list[np.int64]]
     starts: np.ndarray
     tables: list[np.ndarray]
+    compiled: native.TextWeights | None
     places: np.ndarray
     bias: np.ndarray
     parts: list[slice]
@@ -266,6 +269,8 @@ class TextReader:
         for salts, of_one in zip(plan.salts, words, strict=True):
             if isinstance(of_one, list):
                 found.append(self._gram_numbers(of_one))
+            elif plan.compiled is not None:
+                found.append(self._table.find_words(of_one, salts))
             else:
                 pairs = _paired(of_one[:-1], of_one[1:])
                 for salt in salts:
@@ -273,6 +278,9 @@ class TextReader:
                     keys.append(pairs ^ salt)
         if keys:
             found.append(self._table.find(np.concatenate(keys)))
+        if plan.compiled is not None:
+            said = plan.compiled(np.concatenate(found))
+            return [said[part] for part in plan.parts]
         columns, times = _counted(np.concatenate(found))
         value = _LOG_WEIGHTS.take(times, mode="clip")
         value *= self._idf.take(columns)
@@ -314,12 +322,22 @@ class TextReader:
                 tables.append((start, weights, places + size))
             size += reading.width
         tables.sort(key=lambda table: table[0])
+        first_columns = np.array([start for start, _, _ in tables], np.int64)
+        weights_of_each = [of_one for _, of_one, _ in tables]
+        numbers = np.argsort(np.concatenate([places for _, _, places in tables]))
+        bias = np.concatenate([self._readings[source].bias() for source in sources])
+        compiled = None
+        if native.TextWeights is not None:
+            compiled = native.TextWeights(
+                first_columns, weights_of_each, numbers, bias, self._idf, _LOG_WEIGHTS
+            )
         return _Plan(
             salts=salts,
-            starts=np.array([start for start, _, _ in tables], np.intp),
-            tables=[weights for _, weights, _ in tables],
-            places=np.argsort(np.concatenate([places for _, _, places in tables])),
-            bias=np.concatenate([self._readings[source].bias() for source in sources]),
+            starts=first_columns,
+            tables=weights_of_each,
+            compiled=compiled,
+            places=numbers,
+            bias=bias,
             parts=parts,
         )
 
@@ -346,6 +364,8 @@ class TextReader:
 
 def hashes_of(words: Sequence[str]) -> np.ndarray:
     """Return Python's own hash of each word, int64: alike within one process only."""
+    if native.hashes_of is not None and isinstance(words, list):
+        return native.hashes_of(words)
     return np.fromiter(map(hash, words), np.int64, len(words))
 
 
@@ -398,6 +418,21 @@ class _HashTable:
         self._values = np.zeros(len(self._keys), np.intp)
         self._keys[slot] = keys[order]
         self._values[slot] = values[order]
+
+    def find_words(self, words: np.ndarray, salts: Sequence[np.int64]) -> np.ndarray:
+        """Return the values of the words and pairs of words that are known, in no order: `find` compiled."""
+        found = np.empty(2 * len(words) * len(salts), np.int64)
+        count = native.find(
+            self._keys,
+            self._values,
+            self._mask,
+            len(self._steps),
+            _NO_KEY,
+            words,
+            tuple(salts),
+            found,
+        )
+        return found[:count]
 
     def find(self, keys: np.ndarray) -> np.ndarray:
         """Return the values of the keys that are known, in no order."""

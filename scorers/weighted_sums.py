@@ -36,6 +36,17 @@ class WeightedSums:
         self._starts = np.cumsum([0, *map(len, runs)])[:-1]
         self._count = count
 
+    def runs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return where each sum's terms begin, the number and the weight of each term, and the biases."""
+        sizes = [len(of_one) for of_one in self._terms]
+        flat = [term for of_one in self._terms for term in of_one]
+        return (
+            np.cumsum([0, *sizes]).astype(np.int32),
+            np.array([number for number, _ in flat], np.int32),
+            np.array([weight for _, weight in flat], np.float64),
+            np.array(self._bias, np.float64),
+        )
+
     def room(self) -> np.ndarray:
         """Return where the numbers of one row are to be written, and then a 1. Shape (count + 1,)."""
         numbers = np.empty(self._count + 1)

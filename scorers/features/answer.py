@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .. import native
 from ..arithmetic import Arithmetic, check_arithmetic
 from ..claims import Claim, find_claim
 from .options import OPTION_NAMES, STATED_NAMES, option_values, stated_values
@@ -170,8 +171,7 @@ def _form(
     n_trigrams = len(tokens) - 2
     repeated = 0.0
     if n_trigrams > 0:
-        different = len(set(zip(tokens, tokens[1:], tokens[2:], strict=False)))
-        repeated = 1.0 - different / n_trigrams
+        repeated = 1.0 - _distinct_trigrams(tokens) / n_trigrams
     return (
         math.log1p(full_chars),
         math.log1p(len(tokens)),
@@ -192,6 +192,12 @@ def _form(
         truncated,
         (length - len(plain)) / length,
     )
+
+
+def _distinct_trigrams(tokens: list[str]) -> int:
+    if native.distinct_triples is not None:
+        return native.distinct_triples(tokens)
+    return len(set(zip(tokens, tokens[1:], tokens[2:], strict=False)))
 
 
 def _tone(text: str, lowered: str) -> list[float]:

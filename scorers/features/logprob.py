@@ -10,6 +10,8 @@ from struct import pack
 
 import numpy as np
 
+from .. import native
+
 __all__ = ["LOGPROB_NAMES", "logprob_features"]
 
 MAX_TOKENS = 4_096
@@ -54,7 +56,7 @@ def logprob_features(
     if not logprobs:
         return (*_NO_CHOSEN, *_NO_TOP)
     read = logprobs[:MAX_TOKENS]
-    chosen = np.frombuffer(pack(f"{len(read)}d", *read))
+    chosen = _array(read)
     ordered: list[float] = np.sort(chosen).tolist()
     if not (ordered[0] > -math.inf and ordered[-1] < math.inf):  # NaN is sorted to the end
         chosen = chosen[np.isfinite(chosen)]
@@ -69,6 +71,8 @@ def logprob_features(
 
 def _chosen_values(chosen: np.ndarray, ordered: list[float]) -> tuple[float, ...]:
     """Return the values of ``_CHOSEN_NAMES``; ``ordered`` is ``chosen`` sorted."""
+    if native.chosen_values is not None:
+        return native.chosen_values(chosen, np.array(ordered), _HALF, _TENTH, _QUANTILES)
     n = len(ordered)
     total = float(np.add.reduce(chosen))
     mean = total / n
@@ -91,6 +95,14 @@ def _chosen_values(chosen: np.ndarray, ordered: list[float]) -> tuple[float, ...
         int(chosen.argmin()) / n,
         math.log1p(n),
     )
+
+
+def _array(values: Sequence[float]) -> np.ndarray:
+    """Return numbers as an array, float64."""
+    if native.doubles is not None and isinstance(values, list):
+        return native.doubles(values)
+    # twice as fast as `np.array`
+    return np.frombuffer(pack(f"{len(values)}d", *values))
 
 
 def _quantile(ordered: list[float], position: float) -> float:
@@ -118,6 +130,8 @@ def _top_values(chosen: np.ndarray, top: Sequence[Sequence[float]]) -> tuple[flo
         logs = _selected(top)
         if logs is None:
             return _NO_TOP
+    if native.top_values is not None:
+        return native.top_values(logs, chosen, _TOP_FLOOR, _TIE)
     count, k = logs.shape
     # no probability above 1; the least likely are as good as impossible
     logs = np.minimum(np.maximum(logs, _TOP_FLOOR), 0.0)
@@ -159,8 +173,7 @@ def _together(top: Sequence[Sequence[float]]) -> np.ndarray | None:
     found: tuple[list[float], int] | None = get()
     if found is None or found[1] < 2:
         return None
-    # twice as fast as `np.array`
-    logs = np.frombuffer(pack(f"{len(found[0])}d", *found[0])).reshape(-1, found[1])
+    logs = _array(found[0]).reshape(-1, found[1])
     descend = np.logical_and.reduce(logs[:, :-1] >= logs[:, 1:], axis=None)
     return logs if descend else None
 

@@ -41,6 +41,7 @@ def texts(n: int, seed: int = 0) -> list[str]:
     return [*made, "", "unknown", "alpha " * 3_000]
 
 
+@pytest.mark.usefixtures("either_way")
 def test_linear_heads_give_what_each_gives_alone() -> None:
     """On the same columns, on others, and as plain numbers; live, and in a batch."""
     x, y = numbers(300)
@@ -63,11 +64,13 @@ def test_linear_heads_give_what_each_gives_alone() -> None:
     assert bank.logistic.tolist() == [True, True, True, False, True]
 
 
+@pytest.mark.usefixtures("either_way")
 def test_no_heads_give_no_sums() -> None:
     """Nothing is read then."""
     assert LinearBank([]).one(np.zeros(3)).shape == (0,)
 
 
+@pytest.mark.usefixtures("either_way")
 def test_sums_in_a_batch_do_not_depend_on_the_other_rows() -> None:
     """Bit by bit, which a product of matrices does not give."""
     rng = np.random.default_rng(0)
@@ -83,6 +86,7 @@ def test_sums_in_a_batch_do_not_depend_on_the_other_rows() -> None:
 
 
 @pytest.mark.parametrize("n", [400, 1_200], ids=["smooth", "with steps"])
+@pytest.mark.usefixtures("either_way")
 def test_a_blend_weighs_and_calibrates_as_the_parts_do(n: int) -> None:
     """Linear heads, trees and a text's sum; below 1,000 rows without isotonic steps, and above."""
     x, y = numbers(n)
@@ -127,6 +131,7 @@ def judge(text: list[tuple[str, TextHead]], axes: TextAxes | None) -> HeadSet:
     )
 
 
+@pytest.mark.usefixtures("either_way")
 def test_texts_are_read_alike_one_by_one_and_together() -> None:
     """By several vocabularies at once: words, pairs, n-grams, axes; whatever the text."""
     training, goals = texts(200), np.random.default_rng(0).random((203, 1))
@@ -168,6 +173,7 @@ def test_texts_are_read_alike_one_by_one_and_together() -> None:
         np.testing.assert_allclose(alone, both[grams], rtol=0, atol=1e-12)
 
 
+@pytest.mark.usefixtures("either_way")
 def test_what_was_read_of_texts_is_not_read_again() -> None:
     """A second batch of the same rows asks for no text."""
     head = fit_text(texts(100), np.random.default_rng(0).random((103, 1)))

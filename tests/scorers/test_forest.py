@@ -13,6 +13,8 @@ from scorers.fast_booster import FastBooster
 from scorers.forest import Forest
 from scorers.plain_trees import PlainModels
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 WIDTH = 14
 
 
