@@ -78,7 +78,11 @@ GIVEN_UP = 0.02
 the thresholds are picked on: without it the cheap model is hardly used where it is much the worse one."""
 
 KEPT = 0.005
-"""Quality that thresholds of early accept and reject may cost on the rows they are picked on."""
+"""Quality that deciding to accept early may cost on the rows it is picked on."""
+
+SENT_ON = 0.02
+"""Share of asks that deciding to reject early may send to the dearer model although the whole answer
+would have been accepted, on the rows it is picked on."""
 _GRID = np.linspace(0.02, 0.98, 49)
 
 
@@ -268,8 +272,9 @@ class _Bench:
 def _pick(seen: Sequence[_Seen]) -> Picked:
     """Pick the thresholds that call the dearer model least, and then decide most drafts early.
 
-    `hold`: the lowest threshold whose quality is within `GIVEN_UP` of the dearer model's. `accept` and
-    `reject`, each by itself: those that decide most drafts early within `KEPT` of the quality of holding.
+    `hold`: the lowest threshold whose quality is within `GIVEN_UP` of the dearer model's. `accept`: the
+    lowest within `KEPT` of the quality of holding. `reject`: the highest that sends no more than
+    `SENT_ON` of the asks on in vain.
     """
     first = np.array([row.scores[0] for row in seen])
     second = np.array([row.scores[1] for row in seen])
@@ -290,7 +295,7 @@ def _pick(seen: Sequence[_Seen]) -> Picked:
     rejects = [
         t
         for t in _GRID.tolist()
-        if judged.any() and np.where(lowest < t, second, held).mean() >= floor
+        if judged.any() and ((lowest < t) & (confidence >= hold)).mean() <= SENT_ON
     ]
     accept = min(accepts, default=None)
     reject = max((t for t in rejects if accept is None or t < accept), default=None)

@@ -39,6 +39,7 @@ from benchmarks._stream_recorded import (
     CASES,
     GIVEN_UP,
     KEPT,
+    SENT_ON,
     SPEEDS,
     Case,
     Picked,
@@ -169,6 +170,7 @@ def _case_json(case: Case, picked: Picked, runs: list[Run]) -> dict[str, Any]:
         "speeds": [[speed.first_s, speed.token_s] for speed in SPEEDS],
         "given_up": GIVEN_UP,
         "kept": KEPT,
+        "sent_on": SENT_ON,
         "thresholds": {"hold": picked.hold, "accept": picked.accept, "reject": picked.reject},
         "runs": _runs_json(runs),
     }

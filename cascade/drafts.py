@@ -106,18 +106,20 @@ class Outlet:
         """Return the draft of a rung's last call, or None where it was not called."""
         return self._drafts.get(rung)
 
-    async def choose(self, draft: Draft) -> bool:
-        """Pass on this draft from now on; return False if another one already is, or may still be."""
-        if self._chosen is not None or not self._may_choose:
-            return self._chosen is draft
-        self._chosen = draft
+    def choose(self, draft: Draft) -> bool:
+        """Choose this draft; return False if another one already is, or may still be."""
+        if self._chosen is None and self._may_choose:
+            self._chosen = draft
+        return self._chosen is draft
+
+    async def announce(self, draft: Draft) -> None:
+        """Tell that the answer begins, and that what was asked beside it is left."""
         for rung, other in self._drafts.items():
-            if other is not draft and rung not in self._left:  # asked beside it
+            if other is not draft and rung not in self._left:
                 self._left.add(rung)
                 reason = f"rung {draft.rung} is surer already"
                 await self._reader.put(RungLeft(rung=rung, model=other.model, reason=reason))
         await self._reader.put(AnswerStarted(rung=draft.rung, model=draft.model))
-        return True
 
     async def pass_on(self, chunk: Chunk) -> None:
         """Tell a chunk of the chosen draft."""
@@ -310,9 +312,12 @@ class Draft:
         )
 
     async def _release(self, tokens: int) -> None:
-        if not await self._outlet.choose(self):
+        if not self._outlet.choose(self):
             return
-        self._released_at = tokens
+        self._released_at = (
+            tokens  # before anything waits: a call that is cut there is a broken stream
+        )
+        await self._outlet.announce(self)
         for chunk in self._chunks:
             await self._outlet.pass_on(chunk)
         self._chunks.clear()
