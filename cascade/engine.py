@@ -279,6 +279,20 @@ class Cascade:
         """
         return {} if self._caching is None else self._caching.stats()
 
+    async def problems(self) -> Mapping[str, str]:
+        """Return what of the engine's parts cannot be used just now, and why: `cache`, `ledger`, `log`."""
+        found: dict[str, str] = {}
+        if self._caching is not None and getattr(self._caching.store, "down", False):
+            await self._caching.store.get(_NO_KEY)  # else it is only tried again by asks
+            if getattr(self._caching.store, "down", False):
+                found["cache"] = "cannot be reached; every lookup is a miss"
+        if self._spending is not None and self._spending.down:
+            found["ledger"] = "cannot be reached"
+        problem = getattr(self._sink, "problem", None)
+        if problem is not None:
+            found["log"] = f"cannot be written ({problem})"
+        return found
+
     def shared_statistics(self) -> SharedStatistics | None:
         """Return how well sharing limits and breakers goes; None where nothing is shared."""
         return None if self._shared is None else self._shared.statistics()
@@ -659,6 +673,10 @@ def _time(name: str, seconds: float | None, *, least: float) -> float | None:
         return seconds
     allowed = "seconds > 0, or None" if least else "seconds >= 0"
     raise ConfigError(f"{name}: {seconds!r:.40} given; allowed: {allowed}")
+
+
+_NO_KEY = "0" * 64
+"""A key of the cache that no request has."""
 
 
 def _new_id() -> str:

@@ -104,6 +104,8 @@ class JsonlSink:
         self._opened_at = 0.0
         self._taken = self._written = self._dropped = self._failures = self._segments = 0
         self._unreported = 0
+        self.problem: str | None = None
+        """Why the last write failed; None: it did not."""
 
     def start(self) -> None:
         """Open the first segment and start the writer.
@@ -253,6 +255,7 @@ class JsonlSink:
                 view = view[done:]
         except OSError as exc:
             self._failures += 1
+            self.problem = exc.strerror or type(exc).__name__
             if self._failures & (self._failures - 1) == 0:
                 _log.error(
                     "decision log %s: cannot write (%s), will retry", self.folder, exc.strerror
@@ -261,6 +264,7 @@ class JsonlSink:
             if not self._closing:
                 time.sleep(min(self._flush_s, 1.0))
             return False
+        self.problem = None
         return True
 
     def _cut_back(self, size: int) -> None:

@@ -94,6 +94,11 @@ class Spending:
         """Whether the ledger answers without waiting for anything: it cannot be cancelled half-way."""
         return self._immediate
 
+    @property
+    def down(self) -> bool:
+        """Whether the ledger cannot be asked just now."""
+        return getattr(self._ledger, "down", False)
+
     def start(self) -> None:
         """Open the ledger.
 

@@ -35,6 +35,11 @@ class TieredCache:
         self._below.start()
         self._above.start()
 
+    @property
+    def down(self) -> bool:
+        """Whether the store below cannot be asked just now."""
+        return getattr(self._below, "down", False)
+
     async def get(self, key: str) -> CacheEntry | None:
         """Return the entry from above, or from below."""
         entry = await self._above.get(key)

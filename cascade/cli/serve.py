@@ -44,6 +44,12 @@ def serve_command(
         Path | None,
         typer.Option(help="File of keys (`cascade keys new`). Absent: none are needed."),
     ] = None,
+    check_providers: Annotated[
+        bool,
+        typer.Option(
+            "--check-providers", help="Have /readyz connect to the providers, every ten seconds."
+        ),
+    ] = False,
     workers: Annotated[
         int,
         typer.Option(
@@ -95,6 +101,7 @@ def serve_command(
             port=port,
             keys=keys,
             rungs=rungs,
+            check_providers=check_providers,
             workers=workers,
             grace_s=grace_s,
             max_body_mb=max_body_mb,

@@ -314,8 +314,14 @@ class Breaking:
         await self._client.aclose()
 
     def states(self) -> Mapping[str, BreakerState]:
-        """Return each model's state."""
-        return {model: breaker.state for model, breaker in self._breakers.items()}
+        """Return each model's state; an open breaker whose time is over is `half_open`."""
+        now = self._clock.monotonic()
+        return {
+            model: "half_open"
+            if breaker.state == "open" and not breaker.retry_after_s(now)
+            else breaker.state
+            for model, breaker in self._breakers.items()
+        }
 
     def breaker_states(self) -> Mapping[str, Mapping[str, BreakerState]]:
         """Return the same under the deployment's name."""

@@ -28,6 +28,7 @@ from .fields import ChatFields, FeedbackFields, MessageFields, check_fields
 from .message_stream import MessageEvents
 from .messages import message_body, read_message
 from .openapi import openapi_document
+from .readiness import Readiness
 from .replies import Reply
 from .served import PREFIX, Found, Ladders, Served
 from .streams import Teller, pass_on
@@ -40,15 +41,18 @@ _NO_PARENT = nullcontext()
 _ID_PREFIXES = ("chatcmpl-", "msg_")
 
 
-def make_app(ladders: Ladders, gate: Gate, *, rungs: bool = False) -> Starlette:
+def make_app(
+    ladders: Ladders, gate: Gate, *, rungs: bool = False, check_providers: bool = False
+) -> Starlette:
     """Return the ASGI application.
 
     Args:
         ladders: What is served; opened, reloaded and closed by whoever runs the application.
         gate: Keys and bounds.
         rungs: Whether single rungs may be asked by their model's name.
+        check_providers: Whether `/readyz` connects to the providers.
     """
-    site = _Site(ladders, gate, rungs=rungs)
+    site = _Site(ladders, gate, rungs=rungs, check_providers=check_providers)
     return Starlette(
         routes=[
             Route(
@@ -74,10 +78,11 @@ def make_app(ladders: Ladders, gate: Gate, *, rungs: bool = False) -> Starlette:
 class _Site:
     """The functions behind the paths."""
 
-    def __init__(self, ladders: Ladders, gate: Gate, *, rungs: bool) -> None:
+    def __init__(self, ladders: Ladders, gate: Gate, *, rungs: bool, check_providers: bool) -> None:
         self._ladders = ladders
         self._gate = gate
         self._rungs = rungs
+        self._readiness = Readiness(ladders, check_providers=check_providers)
 
     async def chat(self, visit: Visit) -> Reply | None:
         """Answer a chat completion."""
@@ -171,24 +176,10 @@ class _Site:
         return Reply(body=b'{"status":"ok"}')
 
     async def readyz(self, visit: Visit) -> Reply:
-        """Say whether asks are taken, and what could not be reloaded; details only to those with a key."""
-        ladders = self._ladders
-        ready = not ladders.closing and bool(ladders.all())
-        told: dict[str, Any] = {
-            "status": "ready" if ready else "closing",
-            "reload": "failed" if ladders.failures else "ok",
-        }
-        if self._may_see_details(visit):
-            told["ladders"] = {
-                served.name: {
-                    "version": served.engine.ladder.version,
-                    "loaded": served.created,
-                    "in_flight": served.in_flight,
-                }
-                for served in ladders.all()
-            }
-            told["problems"] = [line for lines in ladders.failures.values() for line in lines]
-        return Reply(status=200 if ready else 503, body=msgspec.json.encode(told))
+        """Say whether asks can be answered, and what is in the way; details only to those with a key."""
+        told = await self._readiness.told(details=self._may_see_details(visit))
+        status = 200 if told["status"] == "ready" else 503
+        return Reply(status=status, body=msgspec.json.encode(told))
 
     async def _ask(self, visit: Visit, found: Found, asked: Asked) -> Result:
         engine = found.served.engine

@@ -74,7 +74,12 @@ async def serve_on(
     try:
         server = _Server(
             uvicorn.Config(
-                make_app(ladders, gate, rungs=settings.rungs),
+                make_app(
+                    ladders,
+                    gate,
+                    rungs=settings.rungs,
+                    check_providers=settings.check_providers,
+                ),
                 http=guarded(HeadLimits(timeout_s=settings.head_timeout_s)),
                 ws="none",
                 lifespan="off",

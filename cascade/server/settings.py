@@ -18,6 +18,7 @@ class ServeSettings:
         port: Port to listen at; 0: any that is free.
         keys: File of keys; None: no keys are needed, which is for this machine alone.
         rungs: Whether single rungs may be asked by their model's name.
+        check_providers: Whether `/readyz` connects to the providers.
         workers: Processes that serve, >= 1.
         grace_s: Seconds that asks in flight have at the end; None: as each ladder file says.
         max_body_mb: Most megabytes of a body.
@@ -32,6 +33,7 @@ class ServeSettings:
     port: int = 8000
     keys: Path | None = None
     rungs: bool = False
+    check_providers: bool = False
     workers: int = 1
     grace_s: float | None = None
     max_body_mb: float = 32.0
