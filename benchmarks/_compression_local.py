@@ -57,8 +57,8 @@ class Way:
 def run(questions: int, names: Sequence[str]) -> list[dict[str, Any]]:
     """Ask; print a table; return the rows."""
     rows = []
-    for row in TrafficLog(paths=[DATA / f"{LOG}.jsonl.gz"], splits=["test"]):
-        if len(rows) < questions:
+    for row in TrafficLog(paths=[DATA / f"{LOG}.jsonl.gz"]):
+        if row.split == "test" and len(rows) < questions:
             rows.append(row)
     print(f"\n{LOG}: {len(rows)} questions of the test split, 22 examples as turns of a chat")
     print(

@@ -58,20 +58,19 @@ class Dedupe:
                 passage = slot.text[begin:end].strip()
                 if len(passage) < self._min_chars:
                     continue
-                key = passage
-                is_open = not slot.frozen and not _is_held(slot, begin, end)
-                if key in seen:
-                    if is_open:
+                if passage in seen:
+                    if _is_open(slot, begin, end):
                         cuts.append((begin, end))
                         exact += 1
                     continue
                 if index is not None:
-                    if is_open and not _touches(slot, begin, end) and index.has_like(passage):
+                    alike_to = index.has_like(passage)
+                    if alike_to and _is_open(slot, begin, end) and not _touches(slot, begin, end):
                         cuts.append((begin, end))
                         alike += 1
                         continue
                     index.add(passage)
-                seen.add(key)
+                seen.add(passage)
             if cuts:
                 slot.text = with_mark(slot.text, cuts, MARK)
         said = [f"{exact:,} repeated passages"] if exact else []
@@ -107,6 +106,10 @@ def passages(text: str, slot: Slot | None) -> Iterator[Span]:
 
 def _touches(slot: Slot, begin: int, end: int) -> bool:
     return next(overlapping(slot.layout.whole, begin, end), None) is not None
+
+
+def _is_open(slot: Slot, begin: int, end: int) -> bool:
+    return not slot.frozen and not _is_held(slot, begin, end)
 
 
 def _is_held(slot: Slot, begin: int, end: int) -> bool:

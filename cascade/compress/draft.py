@@ -213,6 +213,17 @@ class Draft:
         """Return the tokens of a text."""
         return self._count(text)
 
+    def state(self) -> tuple[list[str], frozenset[int], tuple[int, str] | None, str]:
+        """Return what `restore` takes the draft back to."""
+        return [s.text for s in self.slots], frozenset(self.dropped), self._mark, self.note
+
+    def restore(self, state: tuple[list[str], frozenset[int], tuple[int, str] | None, str]) -> None:
+        """Undo everything that was done since."""
+        texts, dropped, self._mark, self.note = state
+        self.dropped = set(dropped)
+        for slot, text in zip(self.slots, texts, strict=True):
+            slot.text = text
+
     def finish(self) -> Request:
         """Return the request as it is now; the very one it was made from when nothing has changed."""
         messages = list(self.request.messages)

@@ -22,7 +22,8 @@ _LINE_ENDS = re.compile(r"[ \t]+(?=\n)")
 _BLANK_LINES = re.compile(r"\n{3,}")
 _INNER = re.compile(r"(?<=\S) {2,}(?=\S|\Z)")
 _INNER_FROM_START = re.compile(r"(?:(?<=\S)|\A) {2,}(?=\S|\Z)")
-_PADDING = re.compile(r"  |[ \t]\r?\n|\n\n\n|\r\n|[ \t]\|| \t|\|[ \t]|^[ \t]*[\[{]", re.MULTILINE)
+_SIGNS = ("  ", " \n", "\t\n", "\n\n\n", "\r\n", "|", "{", "[")
+"""Without one of these there is no padding; looking for them takes a microsecond."""
 
 _CELL_PADDING = re.compile(r"(?<=\|)[ \t]+|[ \t]+(?=\|)")
 _RULER_DASHES = re.compile(r"(?<=[|:\-])-{2,}(?=-[|:\s]|-\Z)")
@@ -48,7 +49,7 @@ class Minify:
         """Take padding out of every text that may change; return what was removed, in words."""
         removed: Counter[str] = Counter()
         for slot in draft.open_slots():
-            if _PADDING.search(slot.text):
+            if any(sign in slot.text for sign in _SIGNS):
                 slot.text = self._minified(slot, removed)
         return ", ".join(f"{count:,} {what}" for what, count in removed.items() if count)
 

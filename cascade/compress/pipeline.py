@@ -88,6 +88,7 @@ class Pipeline:
             tenant=tenant,
         )
         done: list[tuple[Stage, str, int | None]] = []
+        tokens: int | None = None
         stages = self.stages
         if gate is not None:
             stages = tuple(gate.allowed(self.stages, request, model=model))
@@ -95,18 +96,28 @@ class Pipeline:
             if off:
                 draft.say(f"off without evidence: {', '.join(off)}")
         for stage in stages:
+            before = draft.state()
             removed = stage.apply(draft)
-            done.append((stage, removed, draft.tokens() if removed else None))
+            after = None
+            if removed:
+                tokens = draft.original_tokens() if tokens is None else tokens
+                after = draft.tokens()
+                if after > tokens:  # fewer characters may be more tokens
+                    draft.restore(before)
+                    removed, after = "", None
+                else:
+                    tokens = after
+            done.append((stage, removed, after))
         changed = draft.finish()
         if changed is request:
             said = Compression(tokens_before=None, tokens_after=None, note=draft.note)
             return Compressed(request=request, compression=said)
-        before = draft.original_tokens()
-        reports = _reports(before, done)
+        original = draft.original_tokens()
+        reports = _reports(original, done)
         return Compressed(
             request=changed,
             compression=Compression(
-                tokens_before=before,
+                tokens_before=original,
                 tokens_after=reports[-1].tokens_after,
                 stages=reports,
                 counted=counter.how(model),

@@ -29,14 +29,16 @@ NEIGHBOUR = 0.3
 DIVERSITY = 0.3
 """Weight of being unlike what is kept already, against relevance."""
 
-MOST_COMPARED = 256
+MOST_COMPARED = 96
 """Pieces that are compared with each other; the rest stay in the order of their relevance."""
 
-_WORD = re.compile(r"\w+|\x00")
+_WORD = re.compile(r"(\w{1,%d})\w*|\x00" % STEM_CHARS)  # noqa: UP031 - braces are quantifiers here
 _UNSPACED = re.compile(
     r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]{2,}"
 )
 _SEPARATOR = "\x00"
+_NO_WORD = ""
+"""What the pattern finds for a separator."""
 
 
 class Ranking:
@@ -111,21 +113,21 @@ def _terms(pieces: Sequence[str]) -> tuple[dict[str, int], NDArray[np.int64], ND
     joined = _SEPARATOR.join(piece.replace(_SEPARATOR, " ") for piece in pieces)
     words = _words(joined)
     known = dict.fromkeys(words)
-    known[_SEPARATOR] = None
+    known[_NO_WORD] = None
     places = {word: i for i, word in enumerate(known)}
     ids = np.fromiter(map(places.__getitem__, words), dtype=np.int64, count=len(words))
-    separator = places[_SEPARATOR]
+    separator = places[_NO_WORD]
     is_separator = ids == separator
     owners = np.cumsum(is_separator)
     return places, ids[~is_separator], owners[~is_separator]
 
 
 def _words(text: str) -> list[str]:
-    """Return the beginnings of words in small letters; of scripts without spaces, pairs of letters."""
+    """Return the beginnings of words in small letters, "" for a separator; of scripts without spaces, pairs."""
     lowered = text.lower()
     if not text.isascii() and _UNSPACED.search(lowered):
         lowered = _UNSPACED.sub(_pairs, lowered)
-    return [word[:STEM_CHARS] for word in _WORD.findall(lowered)]
+    return _WORD.findall(lowered)
 
 
 def _pairs(match: re.Match[str]) -> str:

@@ -144,10 +144,11 @@ def is_letter_start(text: str, place: int) -> bool:
 
 def _is_abbreviation(text: str, dot: int) -> bool:
     """Return whether a full stop belongs to the word before it: an initial, or a known abbreviation."""
-    least = max(0, dot - 8)
-    begin = max(text.rfind(" ", least, dot), text.rfind("\n", least, dot), least - 1) + 1
+    begin = text.rfind(" ", max(0, dot - 7), dot) + 1
+    if begin == 0:  # a longer word, or one that begins the text or a line
+        return False
     word = text[begin : dot + 1].lstrip("(\"'")
-    return (len(word) == 2 and word[0].isupper() and begin > 0) or word.lower() in _ABBREVIATIONS
+    return (len(word) == 2 and word[0].isupper()) or word.lower() in _ABBREVIATIONS
 
 
 def _cuts_between(text: str, begin: int, end: int, whole: Sequence[Span]) -> list[int]:
