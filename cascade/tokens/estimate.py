@@ -16,7 +16,8 @@ _SPACES = b" \n\t\r"
 
 LETTER, DIGIT, SIGN, SPACE, BEYOND = 0.104, 0.69, 0.63, 0.61, 0.24
 """Tokens for each ASCII letter, digit, other sign and word-separating space, and for each byte of UTF-8
-beyond ASCII. Least squares over 11,639 texts; see `benchmarks/compression.py --calibrate`."""
+beyond ASCII. Least squares over shared prompts and answers; `benchmarks/compression.py --calibrate` tells how
+far off it is: 0.88 to 1.08 of the truth for nine in ten of 7,289 texts."""
 
 
 def estimate_tokens(text: str) -> int:
