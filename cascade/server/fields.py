@@ -89,6 +89,19 @@ class ToolChoice(msgspec.Struct, kw_only=True):
     type: str
 
 
+class OutputFormat(msgspec.Struct, kw_only=True):
+    """A schema that the answer is to keep to."""
+
+    type: Literal["json_schema"]
+    schema: _Object
+
+
+class OutputConfig(msgspec.Struct, kw_only=True):
+    """What the answer is to be like."""
+
+    format: OutputFormat | None = None
+
+
 class MessageFields(msgspec.Struct, kw_only=True):
     """A message in Anthropic's words."""
 
@@ -101,6 +114,7 @@ class MessageFields(msgspec.Struct, kw_only=True):
     stop_sequences: list[str] | None = None
     tools: list[_Object] | None = None
     tool_choice: ToolChoice | None = None
+    output_config: OutputConfig | None = None
     metadata: Annotated[_Object, Meta(description="Goes into the decision log.")] | None = None
     cascade: Options | None = None
 

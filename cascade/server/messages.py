@@ -30,6 +30,7 @@ _STOP_REASONS = {
 
 _TOOL_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 _THINKING = ("thinking", "redacted_thinking")
+_NO_COUNTERPART = ("container", "mcp_servers", "output_format")
 _PASSED_ON = ("temperature", "top_p", "top_k", "service_tier")
 
 
@@ -64,6 +65,10 @@ def read_message(fields: dict[str, Any], headers: Mapping[bytes, bytes], *, nati
         refuse_keywords(fields)
         return Asked(prompt=[*head, *messages], options=fields | options, stream=stream)
     options |= {name: fields[name] for name in _PASSED_ON if fields.get(name) is not None}
+    for name in _NO_COUNTERPART:
+        if fields.get(name):
+            raise RequestError(f"{name}: cannot be sent to this ladder's models")
+    options |= _output(fields.get("output_config") or {})
     options |= _tools(fields.get("tools"), fields.get("tool_choice"))
     prompt = [] if system is None else [{"role": "system", "content": _system(system)}]
     for i, message in enumerate(messages):
@@ -194,6 +199,15 @@ def _call(block: Mapping[str, Any], place: str) -> dict[str, Any]:
     arguments = msgspec.json.encode(_field(block, "input", dict, place)).decode()
     function = {"name": _field(block, "name", str, place), "arguments": arguments}
     return {"id": _field(block, "id", str, place), "type": "function", "function": function}
+
+
+def _output(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of a structured answer as OpenAI has it, which the schema gate checks too."""
+    wanted = config.get("format")
+    if wanted is None:
+        return {}
+    schema = {"name": "answer", "schema": wanted["schema"], "strict": True}
+    return {"response_format": {"type": "json_schema", "json_schema": schema}}
 
 
 def _tools(tools: Any, choice: Any) -> dict[str, Any]:

@@ -155,6 +155,16 @@ BAD_MESSAGES = {
         "messages": [{"role": "user", "content": "x"}],
         "prompt": "y",
     },
+    "a server of tools": {
+        "model": "cascade/ok",
+        "messages": [{"role": "user", "content": "x"}],
+        "mcp_servers": [{"type": "url", "url": "http://x"}],
+    },
+    "a schema that is none": {
+        "model": "cascade/ok",
+        "messages": [{"role": "user", "content": "x"}],
+        "output_config": {"format": {"type": "json_schema"}},
+    },
     "an unknown tool choice": {
         "model": "cascade/ok",
         "messages": [{"role": "user", "content": "x"}],

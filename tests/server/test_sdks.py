@@ -10,6 +10,7 @@ import openai
 import pydantic
 import pytest
 
+from tests.upstream_server import UpstreamServer
 from tests.upstream_streams import plan
 
 from .serving import Serving, chat, until
@@ -338,6 +339,30 @@ async def test_anthropic_streams_asynchronously(server: Serving) -> None:
                 model="cascade/broken", max_tokens=64, messages=QUESTION
             ):
                 pass
+
+
+def test_anthropic_reads_structured_answers(server: Serving, upstream: UpstreamServer) -> None:
+    """As the model of the caller; the upstream is given the schema in its own words."""
+    weigh: list[Any] = [{"role": "user", "content": "Weigh it."}]
+    with anthropic_client(server) as client:
+        answer = client.messages.parse(
+            model="cascade/recorded", max_tokens=64, messages=weigh, output_format=Weight
+        )
+        assert answer.parsed_output == Weight(metal="lead", grams=11.3)
+        with pytest.raises(anthropic.NotFoundError):
+            client.messages.parse(
+                model="cascade/recorded", max_tokens=64, messages=QUESTION, output_format=Weight
+            )
+        client.messages.create(
+            model="cascade/ok",
+            max_tokens=64,
+            messages=[{"role": "user", "content": "structured"}],
+            output_config={"format": {"type": "json_schema", "schema": {"type": "object"}}},
+        )
+    sent = [call["body"] for call in upstream.seen("ok")]
+    (body,) = [b for b in sent if b["messages"][-1]["content"] == "structured"]
+    wanted = {"name": "answer", "schema": {"type": "object"}, "strict": True}
+    assert body["response_format"] == {"type": "json_schema", "json_schema": wanted}
 
 
 ANTHROPIC_ERRORS: dict[str, tuple[str, type[anthropic.APIStatusError]]] = {
