@@ -46,6 +46,7 @@ def compression(
                 escalated=settings.escalate == "compressed",
                 prompt_cache=weighed,
                 learn=counter.learn,
+                correction=counter.correction,
             )
     return found
 

@@ -62,6 +62,7 @@ class RungCompression:
         escalated: Whether prompts are shortened too once another rung was asked.
         prompt_cache: Weighs the provider's prompt cache; None: it is not thought of.
         learn: Told of (model, tokens as counted, tokens as billed) after a call; None: nobody is.
+        correction: Model → what to multiply counted tokens by for billed ones; None: 1.
     """
 
     compressor: Compressor
@@ -70,6 +71,7 @@ class RungCompression:
     escalated: bool = False
     prompt_cache: PromptCache | None = None
     learn: Callable[[str, int, int], None] | None = None
+    correction: Callable[[str], float] | None = None
 
     @property
     def version(self) -> str:
@@ -85,14 +87,17 @@ class RungCompression:
         characters = sum(_characters(message.content) for message in request.messages)
         return characters / _CHARS_A_TOKEN * self.price.input / _MILLION >= self.min_saving_usd
 
-    def pays(self, done: Compression) -> bool:
-        """Return whether what was saved is enough."""
+    def pays(self, done: Compression, model: str = "") -> bool:
+        """Return whether what was saved is enough, in tokens as the model's provider bills them."""
         if done.tokens_before is None or done.tokens_after is None:
             return False
         if self.min_saving_usd == 0.0:
             return True
         price = 0.0 if self.price is None else self.price.input
-        return (done.tokens_before - done.tokens_after) * price / _MILLION >= self.min_saving_usd
+        saved = float(done.tokens_before - done.tokens_after)
+        if self.correction is not None:
+            saved *= self.correction(model)
+        return saved * price / _MILLION >= self.min_saving_usd
 
 
 def compressed_ladder(ladder: Ladder, compress: Mapping[int, RungCompression]) -> Ladder:
@@ -151,7 +156,7 @@ class CompressingClient:
         except Exception as exc:  # noqa: BLE001 - a compressor must not cost anybody an answer
             _log.error("prompt compression failed: %s", type(exc).__name__)
             return _untouched(request, f"failed ({type(exc).__name__})")
-        if done.request is request or rung.pays(done.compression):
+        if done.request is request or rung.pays(done.compression, call.model):
             return done
         return _untouched(request, "would have saved too little at this price")
 

@@ -14,7 +14,7 @@ from cascade.compress import Dedupe, Evidence, EvidenceGate, Extract, Minify, Pi
 from cascade.compress.evidence import StageVerdict
 from cascade.compressing import RungCompression
 from cascade.testing import ListSink, ScriptedClient, reply
-from cascade.types import Compressed, Request
+from cascade.types import Compressed, Compression, Request
 
 from .ladders import engine, two_rungs
 
@@ -143,6 +143,14 @@ async def test_the_providers_count_corrects_ours() -> None:
     billed = reply("Farmers.", confidence=0.9, prompt_tokens=100_000)
     await ask({0: told}, small=billed)
     assert pipeline.counter.correction("small") == 3.0
+
+
+def test_whether_it_pays_is_reckoned_in_billed_tokens() -> None:
+    """A provider that bills twice our count makes a saving worth twice as much."""
+    done = Compression(tokens_before=1_000, tokens_after=400)
+    rung = minifying(min_saving_usd=0.009)
+    assert not rung.pays(done, "small")
+    assert minifying(min_saving_usd=0.009, correction=lambda model: 2.0).pays(done, "small")
 
 
 def ladder_file(folder: Path, compress: str, rung: str = "") -> Path:
