@@ -12,7 +12,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import time_ns
 from typing import Any
-from urllib.parse import urlsplit
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -26,8 +25,17 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from ..ports import Client
 from ..types import Answer, CallContext, ModelCall, Request
+from .attributes import (
+    RungPlace,
+    of_answer,
+    of_ask,
+    of_attempt,
+    of_call,
+    of_decision,
+    of_record,
+)
 from .content import input_messages, output_messages
-from .words import called, error_word, gate_word, reason_left
+from .words import called
 
 __all__ = ["Destination", "OtelTracer", "RungPlace", "export_to"]
 
@@ -35,28 +43,6 @@ LIBRARY = "cascade"
 _HEADERS = ("traceparent", "tracestate")
 _CLOSE_MS = 5_000
 """Milliseconds that sending the last spans may take."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RungPlace:
-    """Where a rung is served.
-
-    Attributes:
-        provider: `gen_ai.provider.name`: whose API it speaks, such as ``openai``.
-        url: Its address, or None when it is not behind one.
-    """
-
-    provider: str
-    url: str | None = None
-
-    def attributes(self) -> dict[str, str | int]:
-        """Return the attributes that say so."""
-        found: dict[str, str | int] = {"gen_ai.provider.name": self.provider}
-        parts = urlsplit(self.url or "")
-        if parts.hostname:
-            found["server.address"] = parts.hostname
-            found["server.port"] = parts.port or (443 if parts.scheme == "https" else 80)
-        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,22 +100,14 @@ class OtelTracer:
     ) -> None:
         self._provider = provider
         self._tracer = trace.get_tracer(LIBRARY, tracer_provider=provider)
-        self._places = [place.attributes() for place in rungs]
+        self._places = tuple(rungs)
         self._content = content
         self._propagator = TraceContextTextMapPropagator()
 
     @contextmanager
     def ask(self, id: str, ladder: str, request: Request, context: CallContext) -> Iterator[None]:
         """Follow an ask."""
-        attributes: dict[str, Any] = {
-            "gen_ai.operation.name": "invoke_workflow",
-            "gen_ai.workflow.name": ladder,
-            "cascade.ask.id": id,
-        }
-        _add(
-            attributes,
-            {"gen_ai.conversation.id": context.session, "cascade.tenant": context.tenant},
-        )
+        attributes = of_ask(id, ladder, context)
         if self._content:
             attributes["gen_ai.input.messages"] = input_messages(request)
         span = self._tracer.start_span(f"invoke_workflow {ladder}", attributes=attributes)
@@ -176,58 +154,17 @@ class OtelTracer:
 
     def begin_call(self, call: ModelCall) -> Span:
         """Return the span of a call that begins."""
-        request = call.request
-        attributes: dict[str, Any] = {
-            "gen_ai.operation.name": "chat",
-            "gen_ai.request.model": call.model,
-            "cascade.rung": call.rung,
-            "gen_ai.provider.name": "unknown",
-        }
-        if call.rung < len(self._places):
-            attributes |= self._places[call.rung]
-        given: dict[str, Any] = dict(call.extra) | dict(request.extra)
-        stop = [request.stop] if isinstance(request.stop, str) else request.stop
-        _add(
-            attributes,
-            {
-                "gen_ai.request.max_tokens": request.max_tokens or call.max_tokens,
-                "gen_ai.request.temperature": request.temperature,
-                "gen_ai.request.seed": request.seed,
-                "gen_ai.request.stop_sequences": None if stop is None else list(stop),
-                "gen_ai.conversation.id": call.context.session,
-                "gen_ai.request.stream": None if call.listener is None else True,
-                "gen_ai.output.type": _output_type(request.response_format),
-                **{
-                    f"gen_ai.request.{name}": given.get(name)
-                    for name in ("top_p", "frequency_penalty", "presence_penalty")
-                    if isinstance(given.get(name), int | float)
-                },
-            },
-        )
+        place = self._places[call.rung] if call.rung < len(self._places) else RungPlace()
+        attributes = of_call(call, place)
         if self._content:
-            attributes["gen_ai.input.messages"] = input_messages(request)
+            attributes["gen_ai.input.messages"] = input_messages(call.request)
         return self._tracer.start_span(
             f"chat {call.model}", kind=SpanKind.CLIENT, attributes=attributes
         )
 
     def note_answer(self, span: Span, answer: Answer) -> None:
         """Write into the span of a call what was answered."""
-        usage = answer.usage
-        found: dict[str, Any] = {"gen_ai.response.model": answer.model}
-        _add(
-            found,
-            {
-                "gen_ai.response.finish_reasons": None
-                if answer.finish_reason is None
-                else [answer.finish_reason],
-                "gen_ai.usage.input_tokens": usage.prompt_tokens,
-                "gen_ai.usage.output_tokens": usage.completion_tokens,
-                "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
-                "gen_ai.usage.cache_creation.input_tokens": usage.cache_write_tokens,
-                "gen_ai.usage.reasoning.output_tokens": usage.reasoning_tokens,
-                "cascade.deployment": answer.deployment,
-            },
-        )
+        found = of_answer(answer)
         if self._content:
             found["gen_ai.output.messages"] = output_messages(answer)
         span.set_attributes(found)
@@ -293,7 +230,7 @@ class _Walk:
 
     def close(self, record: Mapping[str, Any]) -> None:
         """Write the record of the ask into its spans."""
-        self.span.set_attributes(_of_ask(record))
+        self.span.set_attributes(of_record(record))
         error = record["error"]
         if error is not None:
             self.span.set_attribute("error.type", error["type"])
@@ -306,14 +243,14 @@ class _Walk:
                 entry = next((e for e in waiting if e.rung == attempt["rung"]), None)
             if entry is not None:
                 waiting.remove(entry)
-                entry.span.set_attributes(_of_call(attempt))
+                entry.span.set_attributes(of_attempt(attempt))
             decided.append((attempt, entry))
         begun = [entry.began_ns for _, entry in decided if entry is not None]
         for attempt, entry in decided:
             # The decision was made when the next call began, the last one now.
             after = [ns for ns in begun if entry is not None and ns > entry.began_ns]
             self.span.add_event(
-                "cascade.decision", _of_decision(attempt), timestamp=min(after, default=time_ns())
+                "cascade.decision", of_decision(attempt), timestamp=min(after, default=time_ns())
             )
         self.end_calls()
 
@@ -342,73 +279,3 @@ def _fail(span: Span, error: BaseException) -> None:
     kind = type(error).__name__
     span.set_attribute("error.type", kind)
     span.set_status(Status(StatusCode.ERROR, kind))
-
-
-def _of_ask(record: Mapping[str, Any]) -> dict[str, Any]:
-    hit = record["cache"]
-    miss = None if record["cache_miss"] is None else "miss"
-    found: dict[str, Any] = {"cascade.outcome": record["outcome"]}
-    _add(
-        found,
-        {
-            "cascade.policy": record["policy"],
-            "cascade.scorer": record["scorer"],
-            "cascade.rung": record["rung"],
-            "gen_ai.response.model": record["model"],
-            "cascade.confidence": record["confidence"],
-            "cascade.cost_usd": record["cost_usd"],
-            "cascade.saving_usd": record["saving_usd_estimate"],
-            "cascade.cache": miss if hit is None else hit["kind"],
-        },
-    )
-    return found
-
-
-def _of_attempt(attempt: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {"cascade.verdict": attempt["verdict"]}
-    _add(
-        found,
-        {
-            "cascade.confidence": attempt["confidence"],
-            "cascade.threshold": attempt["threshold"],
-            "cascade.cost_usd": attempt["cost_usd"],
-        },
-    )
-    return found
-
-
-def _of_call(attempt: Mapping[str, Any]) -> dict[str, Any]:
-    found = _of_attempt(attempt)
-    streaming = attempt.get("streaming")
-    if streaming is not None:
-        _add(found, {"gen_ai.response.time_to_first_chunk": streaming["first_s"]})
-    return found
-
-
-def _of_decision(attempt: Mapping[str, Any]) -> dict[str, Any]:
-    found = _of_attempt(attempt) | {
-        "cascade.rung": attempt["rung"],
-        "gen_ai.request.model": attempt["model"],
-        "cascade.action": attempt["action"] or "skip",
-    }
-    if attempt["verdict"] in ("escalated", "rejected", "failed"):
-        found["cascade.reason"] = reason_left(attempt)
-    _add(
-        found,
-        {
-            "error.type": error_word(attempt["error"]),
-            "cascade.failed_gates": [gate_word(gate) for gate in attempt["failed_gates"]] or None,
-        },
-    )
-    return found
-
-
-def _output_type(response_format: Mapping[str, Any] | None) -> str | None:
-    if response_format is None:
-        return None
-    return "json" if str(response_format.get("type")).startswith("json") else "text"
-
-
-def _add(attributes: dict[str, Any], given: Mapping[str, Any]) -> None:
-    """Add what is known; an unknown number is absent, never zero."""
-    attributes.update({name: value for name, value in given.items() if value is not None})
