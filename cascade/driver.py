@@ -303,15 +303,16 @@ class Driver:
 
     def _cancelled(self, rung: int, error: CascadeError, ask: Ask) -> Failed:
         """Return what became of a call that was cancelled, or not made any more."""
-        if rung not in ask.calling:
+        draft = None if ask.outlet is None else ask.outlet.draft(rung)
+        is_read = draft is not None and not draft.may_repeat
+        if rung not in ask.calling and not is_read:
             return Failed(error=error, latency_s=0.0, cost_usd=0.0, final=True)
         ask.calling.discard(rung)
         began = ask.began_at if ask.called_at is None else ask.called_at
         latency_s = self._clock.monotonic() - began
-        self._note_latency(rung, latency_s)  # it would have taken longer still
-        return self._failed(
-            error, latency_s, None if ask.outlet is None else ask.outlet.draft(rung), final=True
-        )
+        if not is_read:
+            self._note_latency(rung, latency_s)  # it would have taken longer still
+        return self._failed(error, latency_s, draft, final=True)
 
     def _failed(
         self, error: CascadeError, latency_s: float, draft: Draft | None, *, final: bool
@@ -423,7 +424,7 @@ class Driver:
         if draft is None:
             self._note_latency(rung, latency_s)
             return Answered(answer=answer, latency_s=latency_s)
-        if draft.stopped is None:
+        if draft.stopped is None and draft.may_repeat:  # else its reader had a part in the time
             self._note_latency(rung, latency_s)
         return Answered(
             answer=answer,

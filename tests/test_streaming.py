@@ -224,6 +224,18 @@ async def test_a_slow_reader_slows_the_model_down() -> None:
         assert len("".join([text async for text in events.texts()])) == 4000
 
 
+async def test_a_slow_reader_does_not_make_a_rung_slow() -> None:
+    """The time of an answer that was passed on is in part its reader's: no deadline reckons with it."""
+    ladder, _, _ = streamed(reply("A", confidence=0.1), reply("x" * 40, confidence=1))
+    async with ladder:
+        for _ in range(6):
+            async with ladder.stream("Which?") as events:
+                async for _ in events:
+                    await anyio.sleep(0.005)
+        assert len(ladder._driver._latencies[0]) == 6
+        assert len(ladder._driver._latencies[1]) == 0
+
+
 def test_a_blocking_stream_tells_the_same() -> None:
     """`cascade.sync` reads a stream from a thread."""
     ladder, _, _ = streamed(reply("A", confidence=0.1), reply("Lead it is.", confidence=0.9))

@@ -186,8 +186,11 @@ class Pool:
             now = monotonic()
             deployment.note_unfinished(now - began, now)
             raise
-        now = monotonic()
-        deployment.note_latency(now - began, now)
+        if (
+            call.listener is None or call.listener.may_repeat
+        ):  # else its reader had a part in the time
+            now = monotonic()
+            deployment.note_latency(now - began, now)
         return answer
 
     async def _complete_hedged(
