@@ -14,6 +14,10 @@ from dataclasses import dataclass, field
 __all__ = ["Connection", "Load", "Seen", "request"]
 
 
+FIRST_WORD = b'"content":"the'
+"""What the first token of the upstream's answers looks like in a stream."""
+
+
 def request(path: str, body: bytes, port: int, headers: str = "") -> bytes:
     """Return the bytes of a POST."""
     head = (
@@ -29,7 +33,7 @@ class Seen:
 
     Attributes:
         status: HTTP status; 0: the connection ended before the answer did.
-        first_s: Seconds until its first byte beyond the head.
+        first_s: Seconds until the first piece of a stream that holds `FIRST_WORD`.
         whole_s: Seconds until its last byte.
         body: Without the head, and of a stream with the marks of its chunks.
     """
@@ -92,7 +96,7 @@ class Connection(asyncio.Protocol):
             size = 0 if mark < 0 else int(head[mark + 15 : head.find(b"\r", mark)])
             del buffer[: head_end + 4]
             self._end = size
-        if buffer and not self._first:
+        if self._chunked and not self._first and FIRST_WORD in buffer:
             self._first = time.perf_counter()
         whole = buffer.endswith(b"0\r\n\r\n") if self._chunked else len(buffer) >= self._end
         if whole:

@@ -7,6 +7,8 @@ cannot outlive the benchmark that started it. What it answers stands in the path
     http://127.0.0.1:PORT/t200/v1         200 tokens with top-5, 87 KB
     http://127.0.0.1:PORT/t20-d2000/v1    the same as the first, 2,000 ms late
     http://127.0.0.1:PORT/t20-unsure/v1   log-probabilities that no threshold accepts
+    http://127.0.0.1:PORT/t20-g100/v1     a request with `"stream": true`: a token every 100 ms
+    http://127.0.0.1:PORT/t20-faults/v1   one in ten answers is a 500, a 429, or a cut connection
 
 Try it: `python benchmarks/upstream.py`, then
 `curl -d '{}' http://127.0.0.1:PORT/t20/v1/chat/completions`.
@@ -37,9 +39,18 @@ class Upstream:
 
     port: int
 
-    def base_url(self, tokens: int, *, delay_ms: int = 0, unsure: bool = False) -> str:
+    def base_url(
+        self,
+        tokens: int,
+        *,
+        delay_ms: int = 0,
+        unsure: bool = False,
+        gap_ms: int = 0,
+        faults: bool = False,
+    ) -> str:
         """Return the base URL under which answers of `tokens` tokens come after `delay_ms`."""
         name = f"t{tokens}" + (f"-d{delay_ms}" if delay_ms else "") + ("-unsure" if unsure else "")
+        name += (f"-g{gap_ms}" if gap_ms else "") + ("-faults" if faults else "")
         return f"http://127.0.0.1:{self.port}/{name}/v1"
 
 
@@ -84,6 +95,36 @@ def answer_body(tokens: int, *, unsure: bool = False) -> bytes:
     return json.dumps(body, separators=(",", ":")).encode()
 
 
+def stream_chunks(tokens: int, *, unsure: bool = False) -> list[bytes]:
+    """Return the same answer as a stream: one HTTP chunk a token, then usage and the end."""
+    whole = json.loads(answer_body(tokens, unsure=unsure))
+    base = {key: whole[key] for key in ("id", "created", "model", "system_fingerprint")}
+    base["object"] = "chat.completion.chunk"
+    choice = whole["choices"][0]
+    events = [
+        base
+        | {
+            "choices": [
+                {
+                    "index": 0,
+                    "delta": {"content": entry["token"]},
+                    "logprobs": {"content": [entry], "refusal": None},
+                    "finish_reason": None,
+                }
+            ]
+        }
+        for entry in choice["logprobs"]["content"]
+    ]
+    events.append(base | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    events.append(base | {"choices": [], "usage": whole["usage"]})
+    lines = [f"data: {json.dumps(event, separators=(',', ':'))}\n\n" for event in events]
+    return [_chunk(line.encode()) for line in lines] + [_chunk(b"data: [DONE]\n\n") + _chunk(b"")]
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
 def _entry(token: str, logprob: float) -> dict[str, object]:
     return {"token": token, "logprob": round(logprob, 8), "bytes": list(token.encode())}
 
@@ -105,11 +146,38 @@ def running_upstream(core: int | None = None) -> Iterator[Upstream]:
         process.stdout.close()
 
 
+_STREAM_HEAD = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+)
+_FAILED = b"HTTP/1.1 500 Oops\r\ncontent-length: 2\r\n\r\n{}"
+_BUSY = b"HTTP/1.1 429 Slow\r\nretry-after: 0\r\ncontent-length: 2\r\n\r\n{}"
+
+
 class _Answers:
     """Whole HTTP responses by the first segment of the path, made once each."""
 
     def __init__(self) -> None:
         self._made: dict[bytes, tuple[bytes, float]] = {}
+        self._streams: dict[bytes, tuple[list[bytes], float]] = {}
+        self._asked = 0
+
+    def fault(self, name: bytes) -> bytes | None:
+        """Return what comes instead of an answer, empty for a cut connection; None: the answer."""
+        if not name.endswith(b"-faults"):
+            return None
+        self._asked += 1
+        return {3: _FAILED, 7: b"", 13: _BUSY}.get(self._asked % 30)
+
+    def stream(self, name: bytes) -> tuple[list[bytes], float]:
+        """Return the pieces to send and the seconds between them."""
+        found = self._streams.get(name)
+        if found is None:
+            parts = name.decode().split("-")
+            gap_ms = next((int(p[1:]) for p in parts if p[:1] == "g"), 0)
+            chunks = stream_chunks(int(parts[0][1:]), unsure="unsure" in parts)
+            chunks[0] = _STREAM_HEAD + chunks[0]
+            found = self._streams[name] = (chunks, gap_ms / 1000)
+        return found
 
     def get(self, name: bytes) -> tuple[bytes, float]:
         """Return the bytes to send and the delay in seconds."""
@@ -142,12 +210,33 @@ class _Protocol(asyncio.Protocol):
             size = int(head[mark + 15 :].split(b"\r\n", 1)[0]) if mark >= 0 else 0
             if len(self._pending) < end + 4 + size:
                 return
+            body = bytes(self._pending[end + 4 : end + 4 + size])
             del self._pending[: end + 4 + size]
-            answer, delay_s = self._answers.get(head.split(b"/", 2)[1].split(b" ", 1)[0])
+            name = head.split(b"/", 2)[1].split(b" ", 1)[0]
+            fault = self._answers.fault(name)
+            if fault is not None:
+                self._transport.write(fault) if fault else self._transport.abort()
+                continue
+            if b'"stream":true' in body.replace(b" ", b""):
+                self._send_stream(*self._answers.stream(name))
+                continue
+            answer, delay_s = self._answers.get(name)
             if delay_s:
                 asyncio.get_running_loop().call_later(delay_s, self._transport.write, answer)
             else:
                 self._transport.write(answer)
+
+    def _send_stream(self, chunks: list[bytes], gap_s: float) -> None:
+        if not gap_s:
+            self._transport.write(b"".join(chunks))
+            return
+        self._send_next(chunks, 0, gap_s)
+
+    def _send_next(self, chunks: list[bytes], i: int, gap_s: float) -> None:
+        if i < len(chunks) and not self._transport.is_closing():
+            self._transport.write(chunks[i])
+            loop = asyncio.get_running_loop()
+            loop.call_later(gap_s, self._send_next, chunks, i + 1, gap_s)
 
 
 async def _serve(port: int) -> None:
