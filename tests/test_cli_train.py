@@ -270,3 +270,14 @@ def test_a_real_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert weak["name"] == "mixtral-8x7b-instruct-v0.1"
     assert weak["auroc"] > 0.65
     assert weak["brier"] < weak["baselines"]["base rate"]["brier"]
+
+
+@pytest.mark.parametrize("given", ["32,16", "a", "", "0", "16,,32"])
+def test_checkpoints_that_are_none_are_refused_before_the_log_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], given: str
+) -> None:
+    """The message says what is allowed."""
+    missing, output = str(tmp_path / "log.jsonl"), str(tmp_path / "out")
+    assert run("train", missing, "-o", output, "--prefixes", given) == 2
+    said = f"--prefixes {given!r} given; allowed: whole numbers >= 1, rising: 16,32,64"
+    assert said in capsys.readouterr().err
