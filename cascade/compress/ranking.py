@@ -8,7 +8,9 @@ imported when something is ranked.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,7 +34,9 @@ DIVERSITY = 0.3
 MOST_COMPARED = 96
 """Pieces that are compared with each other; the rest stay in the order of their relevance."""
 
-_WORD = re.compile(r"(\w{1,%d})\w*|\x00" % STEM_CHARS)  # noqa: UP031 - braces are quantifiers here
+_WORD = re.compile(rf"(\w{{3,{STEM_CHARS}}})\w*|\x00")
+"""Words of three letters or more: shorter ones are a third of all, and say little."""
+_ANY_WORD = re.compile(rf"(\w{{1,{STEM_CHARS}}})\w*|\x00")
 _UNSPACED = re.compile(
     r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]{2,}"
 )
@@ -112,9 +116,7 @@ def _terms(pieces: Sequence[str]) -> tuple[dict[str, int], NDArray[np.int64], ND
 
     joined = _SEPARATOR.join(piece.replace(_SEPARATOR, " ") for piece in pieces)
     words = _words(joined)
-    known = dict.fromkeys(words)
-    known[_NO_WORD] = None
-    places = {word: i for i, word in enumerate(known)}
+    places: defaultdict[str, int] = defaultdict(count().__next__)
     ids = np.fromiter(map(places.__getitem__, words), dtype=np.int64, count=len(words))
     separator = places[_NO_WORD]
     is_separator = ids == separator
@@ -126,7 +128,7 @@ def _words(text: str) -> list[str]:
     """Return the beginnings of words in small letters, "" for a separator; of scripts without spaces, pairs."""
     lowered = text.lower()
     if not text.isascii() and _UNSPACED.search(lowered):
-        lowered = _UNSPACED.sub(_pairs, lowered)
+        return _ANY_WORD.findall(_UNSPACED.sub(_pairs, lowered))
     return _WORD.findall(lowered)
 
 
