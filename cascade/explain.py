@@ -75,6 +75,9 @@ def explain_compression(done: Compression) -> str:
     if before is None or after is None:
         return f"prompt not compressed: {done.note or 'there was nothing to remove'}"
     about = "about " if done.counted == "estimate" else ""
+    if not any(stage.removed for stage in done.stages):
+        why = done.note or "there was nothing to remove"
+        return f"prompt not compressed, {about}{before:,} tokens: {why}"
     share = f" ({1 - after / before:.0%} less)" if before else ""
     stages = "; ".join(f"{s.name}: {s.removed}" for s in done.stages if s.removed)
     note = f"; {done.note}" if done.note else ""

@@ -73,7 +73,14 @@ def compress_command(
         keep=keep,
     )
     request = Request(messages=messages or (Message(role="user", content=text),))
-    done = pipeline.compress(request, question=question, budget=budget, model=model, tenant=tenant)
+    done = pipeline.compress(
+        request,
+        question=question,
+        budget=budget,
+        model=model,
+        tenant=tenant,
+        count_unchanged=True,
+    )
     if show:
         from rich.console import Console
 

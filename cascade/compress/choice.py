@@ -51,7 +51,9 @@ class Choice:
             a_char = whole / max(len(slot.text), 1)
             self._cost += [(unit.end - unit.begin) * a_char for unit in units]
         self._ends = self._first_and_last()
-        self._anchored = self._sharing(draft.question) - self._ends
+        self._anchored = (
+            self._sharing(None if draft.question_is_guess else draft.question) - self._ends
+        )
         self._headings = self._heading_of()
         self._order = rank(self._texts, draft.question).order
         self.least = 0.0

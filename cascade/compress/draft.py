@@ -110,6 +110,7 @@ class Draft:
     Attributes:
         slots: Its texts in order.
         question: What is to be answered, or None when there is no such thing in it.
+        question_is_guess: Whether only its place at the end tells that it is a question.
         dropped: Indices of messages that are left out.
         first_open: Index of the first message that may be left out: those before are in a prefix that
             stays as it is.
@@ -137,6 +138,7 @@ class Draft:
         self._count = count
         found = find_question(self.slots_of_last_user(), question)
         self.question = found.text
+        self.question_is_guess = found.is_guess
         self._place(found)
         if keep_prefix:
             self._keep_prefix(keep_prefix)

@@ -76,8 +76,13 @@ class Pipeline:
         model: str = "",
         keep_prefix: int = 0,
         tenant: str | None = None,
+        count_unchanged: bool = False,
     ) -> Compressed:
-        """Return the request to send in the place of `request`; see `cascade.ports.Compressor`."""
+        """Return the request to send in the place of `request`; see `cascade.ports.Compressor`.
+
+        With `count_unchanged` the tokens of a request that stays as it is are counted too, which takes
+        longer than finding out that there is nothing to do.
+        """
         counter, gate = self.counter, self._gate
         draft = Draft(
             request,
@@ -109,7 +114,7 @@ class Pipeline:
                     tokens = after
             done.append((stage, removed, after))
         changed = draft.finish()
-        if changed is request:
+        if changed is request and not count_unchanged:
             said = Compression(tokens_before=None, tokens_after=None, note=draft.note)
             return Compressed(request=request, compression=said)
         original = draft.original_tokens()

@@ -35,11 +35,14 @@ class Question:
         text: The question; None when there is none.
         slot: The text it stands in; None when it was given apart and stands in none.
         is_whole: Whether it is all of that text.
+        is_guess: Whether nothing but its place at the end tells that it is one: it is protected, but
+            what shares a word with it need not be kept.
     """
 
     text: str | None
     slot: Slot | None = None
     is_whole: bool = False
+    is_guess: bool = False
 
 
 def find_question(slots: Sequence[Slot], given: str | None) -> Question:
@@ -65,31 +68,32 @@ def find_question(slots: Sequence[Slot], given: str | None) -> Question:
     slot = texts[-1]
     if len(slot.text) <= WHOLE_CHARS:
         return Question(text=slot.text, slot=slot, is_whole=True)
-    begin, end = _place(slot.text)
+    begin, end, is_guess = _place(slot.text)
     found = slot.text[begin:end]
     if not found:
         return Question(text=None)
-    return Question(text=found, slot=slot, is_whole=found == slot.text)
+    return Question(text=found, slot=slot, is_whole=found == slot.text, is_guess=is_guess)
 
 
-def _place(text: str) -> tuple[int, int]:
+def _place(text: str) -> tuple[int, int, bool]:
+    """Return where the question begins and ends, and whether that is a guess."""
     end = len(text.rstrip())
     label = None
     for match in _LABEL.finditer(text, max(0, end - LONGEST_CHARS)):
         label = match
     if label is not None and label.end() < end:
-        return label.start(), end
+        return label.start(), end, False
     paragraphs = _last_paragraphs(text, end)
     for begin, stop in paragraphs:
         if _MARK.search(text, begin, stop) and stop - begin <= LONGEST_CHARS:
-            return begin, end if end - begin <= LONGEST_CHARS else stop
+            return begin, end if end - begin <= LONGEST_CHARS else stop, False
     head = text.find("\n\n", len(text) - len(text.lstrip()))
     if 0 < head <= LONGEST_CHARS and _MARK.search(text, 0, head):
-        return 0, head
+        return 0, head, False
     begin, stop = paragraphs[0]
     if stop - begin <= LONGEST_CHARS:
-        return begin, stop
-    return _last_sentence(text, begin, stop)
+        return begin, stop, True
+    return (*_last_sentence(text, begin, stop), False)
 
 
 def _last_paragraphs(text: str, end: int, most: int = 3) -> list[tuple[int, int]]:

@@ -126,3 +126,23 @@ def test_a_budget_must_be_positive() -> None:
     """Zero tokens is no budget."""
     with pytest.raises(ValueError, match="budget: 0 given; allowed: a number of tokens >= 1"):
         Extract(0)
+
+
+def test_a_last_paragraph_that_asks_nothing_does_not_keep_all_that_shares_a_name_with_it() -> None:
+    """A document without a question comes within its budget, and its last paragraph stays."""
+    pages = [f"Warehouse {i} holds boxes that Bob brought there last week." for i in range(200)]
+    request = chat(("user", "\n\n".join(pages)))
+    done = Pipeline([Extract(300)]).compress(request, model="gpt-4o")
+    assert done.compression.tokens_after is not None
+    assert done.compression.tokens_after <= 300
+    assert content(done.request, 0).endswith(pages[-1])
+
+
+def test_what_stays_as_it_is_is_counted_when_that_is_wanted() -> None:
+    """Tokens before and after, and every stage."""
+    request = chat(("user", "Who keeps up the pumping station?"))
+    plain = Pipeline([Extract(300)]).compress(request, model="gpt-4o")
+    counted = Pipeline([Extract(300)]).compress(request, model="gpt-4o", count_unchanged=True)
+    assert plain.compression.tokens_before is None
+    assert counted.compression.tokens_before == counted.compression.tokens_after == 7
+    assert [stage.name for stage in counted.compression.stages] == ["extract"]
