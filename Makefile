@@ -31,8 +31,11 @@ setup: $(VENV)/dev
 demo: $(VENV)/core
 	$(VENV)/bin/cascade demo
 
+# Two processes, a file in one of them: the tests that start servers share those of their file.
+PYTEST := $(RUN) -m pytest -n 2 --dist loadfile
+
 test: $(VENV)/dev
-	$(RUN) -m pytest
+	$(PYTEST)
 
 faults: $(VENV)/dev
 	$(RUN) -m tests.faults
@@ -41,7 +44,7 @@ check: $(VENV)/dev
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
-	$(RUN) -m pytest --cov --cov-report=term:skip-covered
+	$(PYTEST) --cov --cov-report=term:skip-covered
 	$(RUN) -m pytest --doctest-modules --no-cov -q cascade scorers
 	$(RUN) -m benchmarks.smoke
 	$(RUN) -m tests.faults

@@ -124,6 +124,8 @@ def test_the_end_waits_for_asks_in_flight_at_each_worker(
 ) -> None:
     """All are answered, new connections are refused, the exit code is 0."""
     with serving(tmp_path, {"a": ladder(upstream, "a", "drip")}, "--workers", "2") as server:
+        # A worker that is told to end before it listens for that has nothing to wait for.
+        until(lambda: server.get("/healthz") and workers_asked(server) == {1, 2}, 30)
         answers: list[httpx.Response] = []
         before = len(upstream.seen("drip"))
         asking = [
