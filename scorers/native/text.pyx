@@ -93,11 +93,11 @@ cdef class TextWeights:
         """Return what is said. The columns are put in another order.
 
         Args:
-            columns: Column of each term as often as it stands there, in any order; each of one of the
-                vocabularies.
+            columns: Column of each term as often as it stands there, in any order. One of no vocabulary
+                of these counts for nothing.
 
         Raises:
-            ValueError: A term has no column, or one of another vocabulary.
+            ValueError: A term has no column.
         """
         cdef Py_ssize_t i, k, n = columns.shape[0], distinct = 0, vocabulary, at = 0, width
         cdef int64_t column, start, end
