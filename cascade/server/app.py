@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
@@ -16,12 +16,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ..errors import RequestError
+from ..events import Event
 from ..labels import Label
+from ..pricing import add_costs
 from ..types import Result
 from .asked import Asked, decode_object, result_headers
 from .callers import identify
 from .chat import chat_body, read_chat
 from .chat_stream import ChatChunks
+from .choices import ask_choices, each_choice, stream_choices
 from .endpoint import Endpoint, Gate, Visit, id_of
 from .failures import Failure, Refused, Shape, error_body
 from .fields import ChatFields, FeedbackFields, MessageFields, check_fields
@@ -96,11 +99,14 @@ class _Site:
                 include_usage=asked.include_usage,
                 top_logprobs=asked.top_logprobs,
             )
-            await self._stream(visit, found, asked, chunks)
+            if asked.n == 1:
+                await self._stream(visit, found, asked, chunks)
+            else:
+                await self._stream_choices(visit, found, asked, chunks)
             return None
-        result = await self._ask(visit, found, asked)
-        body = chat_body(result, top_logprobs=asked.top_logprobs, created=self._now())
-        return Reply(body=body, headers=result_headers(result))
+        results = await self._ask(visit, found, asked)
+        body = chat_body(results, top_logprobs=asked.top_logprobs, created=self._now())
+        return Reply(body=body, headers=result_headers(results))
 
     async def messages(self, visit: Visit) -> Reply | None:
         """Answer a message."""
@@ -111,8 +117,8 @@ class _Site:
         if asked.stream:
             await self._stream(visit, found, asked, MessageEvents())
             return None
-        result = await self._ask(visit, found, asked)
-        return Reply(body=message_body(result), headers=result_headers(result))
+        results = await self._ask(visit, found, asked)
+        return Reply(body=message_body(results[0]), headers=result_headers(results))
 
     async def models(self, visit: Visit) -> Reply:
         """List what may be asked, in both APIs' words."""
@@ -181,22 +187,44 @@ class _Site:
         status = 200 if told["status"] == "ready" else 503
         return Reply(status=status, body=msgspec.json.encode(told))
 
-    async def _ask(self, visit: Visit, found: Found, asked: Asked) -> Result:
+    async def _ask(self, visit: Visit, found: Found, asked: Asked) -> Sequence[Result]:
+        """Return what the ladder finds, by choice."""
         engine = found.served.engine
         with self._asking(visit, found) as options:
-            result = await engine.ask(asked.prompt, **(asked.options | options))
-        _note(visit, result)
-        return result
+            options = asked.options | options
+            results: Sequence[Result]
+            if asked.n == 1:
+                results = (await engine.ask(asked.prompt, **options),)
+            else:
+                asks = each_choice(options, asked.n)
+                results = await ask_choices(engine, asked.prompt, asks)
+        _note(visit, results)
+        return results
 
-    async def _stream(self, visit: Visit, found: Found, asked: Asked, teller: Teller) -> None:
+    async def _stream(
+        self, visit: Visit, found: Found, asked: Asked, teller: Teller[Event]
+    ) -> None:
         """Send the answer as it comes."""
         visit.told["stream"] = True
         engine = found.served.engine
         with self._asking(visit, found) as options:
             async with engine.stream(asked.prompt, **(asked.options | options)) as events:
                 visit.told["ask_id"] = events.id
-                result = await pass_on(events, visit.out, teller)
-        _note(visit, result)
+                results = await pass_on(events, visit.out, teller)
+        _note(visit, results)
+
+    async def _stream_choices(
+        self, visit: Visit, found: Found, asked: Asked, teller: ChatChunks
+    ) -> None:
+        """Send several answers as they come."""
+        visit.told["stream"] = True
+        engine = found.served.engine
+        with self._asking(visit, found) as options:
+            asks = each_choice(asked.options | options, asked.n)
+            async with stream_choices(engine, asked.prompt, asks) as events:
+                visit.told["ask_id"] = events.id
+                results = await pass_on(events, visit.out, teller)
+        _note(visit, results)
 
     @contextmanager
     def _asking(self, visit: Visit, found: Found) -> Iterator[dict[str, Any]]:
@@ -261,14 +289,17 @@ class _Site:
         return int(datetime.fromisoformat(self._gate.clock.now_iso()).timestamp())
 
 
-def _note(visit: Visit, result: Result) -> None:
-    """Say in the log what an ask has come to."""
+def _note(visit: Visit, results: Sequence[Result]) -> None:
+    """Say in the log what an ask has come to; of several choices the first one's id, and all costs."""
+    first = results[0]
     visit.told |= {
-        "ask_id": result.id,
-        "model": result.model,
-        "cost_usd": result.cost_usd,
-        "cache": None if result.cache is None else result.cache.kind,
+        "ask_id": first.id,
+        "model": first.model,
+        "cost_usd": add_costs(*(result.cost_usd for result in results)),
+        "cache": None if first.cache is None else first.cache.kind,
     }
+    if len(results) > 1:
+        visit.told["choices"] = len(results)
 
 
 def _entry(name: str, created: int) -> dict[str, Any]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from ..errors import RequestError
+from ..pricing import add_costs
 from ..types import Attempt, Result
-from .shapes import CascadeObject, ToldAttempt, ToldHit
+from .shapes import CascadeObject, ToldAttempt, ToldChoice, ToldHit
 
 __all__ = [
     "Asked",
@@ -45,6 +46,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         prompt: Chat messages.
         options: Further keywords of `Cascade.ask`.
+        n: Answers that are wanted, >= 1.
         stream: Whether the answer is wanted as a stream.
         include_usage: Whether the stream is to end with the tokens used, in OpenAI's way.
         top_logprobs: Alternatives a token that the answer is to show; None: no log-probabilities.
@@ -52,6 +54,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     prompt: Any
     options: dict[str, Any]
+    n: int = 1
     stream: bool = False
     include_usage: bool = False
     top_logprobs: int | None = None
@@ -90,18 +93,19 @@ def refuse_keywords(fields: Mapping[str, Any]) -> None:
         raise RequestError(f"{name}: not a field of this API; options go into `cascade`")
 
 
-def result_object(result: Result) -> CascadeObject:
-    """Return the object `cascade` of an answer.
+def result_object(results: Sequence[Result]) -> CascadeObject:
+    """Return the object `cascade` of an answer, or of several to one request.
 
     It says nothing of the text that a near hit was an answer to, and no failed gate's own words.
     """
-    hit = result.cache
+    first = results[0]
+    hit = first.cache
     return CascadeObject(
-        id=result.id,
-        rung=result.rung,
-        confidence=result.confidence,
-        cost_usd=result.cost_usd,
-        saving_usd=result.saving_usd_estimate,
+        id=first.id,
+        rung=first.rung,
+        confidence=first.confidence,
+        cost_usd=add_costs(*(result.cost_usd for result in results)),
+        saving_usd=add_costs(*(result.saving_usd_estimate for result in results)),
         cache=None
         if hit is None
         else ToldHit(
@@ -111,30 +115,48 @@ def result_object(result: Result) -> CascadeObject:
             similarity=hit.similarity,
             p_same=hit.p_same,
         ),
-        attempts=[_attempt(attempt) for attempt in result.attempts],
-        degraded=result.degraded,
+        attempts=[_attempt(attempt) for result in results for attempt in result.attempts],
+        degraded=_degraded(results),
+        choices=None if len(results) == 1 else [_choice(result) for result in results],
     )
 
 
-def result_headers(result: Result) -> list[tuple[bytes, bytes]]:
+def result_headers(results: Sequence[Result]) -> list[tuple[bytes, bytes]]:
     """Return the same as headers; what is unknown has none."""
+    first = results[0]
     numbers: Mapping[bytes, float | None] = {
-        b"x-cascade-confidence": result.confidence,
-        b"x-cascade-cost-usd": result.cost_usd,
-        b"x-cascade-saving-usd": result.saving_usd_estimate,
+        b"x-cascade-confidence": first.confidence,
+        b"x-cascade-cost-usd": add_costs(*(result.cost_usd for result in results)),
+        b"x-cascade-saving-usd": add_costs(*(result.saving_usd_estimate for result in results)),
     }
+    attempts = sum(len(result.attempts) for result in results)
     headers = [
-        (b"x-cascade-id", result.id.encode("ascii", "backslashreplace")),
-        (b"x-cascade-rung", b"%d" % result.rung),
-        (b"x-cascade-attempts", b"%d" % len(result.attempts)),
-        (b"x-cascade-cache", b"miss" if result.cache is None else result.cache.kind.encode()),
+        (b"x-cascade-id", first.id.encode("ascii", "backslashreplace")),
+        (b"x-cascade-rung", b"%d" % first.rung),
+        (b"x-cascade-attempts", b"%d" % attempts),
+        (b"x-cascade-cache", b"miss" if first.cache is None else first.cache.kind.encode()),
     ]
     for name, number in numbers.items():
         if number is not None:
             headers.append((name, b"%.9g" % number))
-    if result.degraded is not None:
+    if _degraded(results) is not None:
         headers.append((b"x-cascade-degraded", b"true"))
     return headers
+
+
+def _degraded(results: Sequence[Result]) -> str | None:
+    """Return why the first answer that is less than was asked for is so."""
+    return next((r.degraded for r in results if r.degraded is not None), None)
+
+
+def _choice(result: Result) -> ToldChoice:
+    return ToldChoice(
+        id=result.id,
+        rung=result.rung,
+        model=result.model,
+        confidence=result.confidence,
+        cost_usd=result.cost_usd,
+    )
 
 
 def _attempt(attempt: Attempt) -> ToldAttempt:

@@ -5,7 +5,7 @@ Every field that the ladder has no use for is passed on as it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -59,7 +59,7 @@ def read_chat(
     prompt = _prompt(fields)
     stream = bool(fields.pop("stream", None))
     streamed: Mapping[str, Any] = fields.pop("stream_options", None) or {}
-    fields.pop("n", None)  # 1: a ladder gives the one best answer
+    n: int = fields.pop("n", None) or 1
     wanted = bool(fields.pop("logprobs", None))
     alternatives: int | None = fields.pop("top_logprobs", None)
     if wanted:
@@ -79,21 +79,38 @@ def read_chat(
     return Asked(
         prompt=prompt,
         options=fields | options,
+        n=n,
         stream=stream,
         include_usage=stream and bool(streamed.get("include_usage")),
         top_logprobs=(alternatives or 0) if wanted else None,
     )
 
 
-def chat_body(result: Result, *, top_logprobs: int | None, created: int) -> bytes:
+def chat_body(results: Sequence[Result], *, top_logprobs: int | None, created: int) -> bytes:
     """Return a chat completion.
 
     Args:
-        result: What the ladder found.
+        results: What the ladder found, by choice; at least one.
         top_logprobs: Alternatives a token to show; None: no log-probabilities.
         created: The time, seconds since 1970.
     """
-    answer = result.answer
+    first = results[0]
+    return msgspec.json.encode(
+        {
+            "id": f"chatcmpl-{first.id}",
+            "object": "chat.completion",
+            "created": created,
+            "model": first.model,
+            "choices": [
+                _choice(index, result.answer, top_logprobs) for index, result in enumerate(results)
+            ],
+            "usage": usage_object([result.answer.usage for result in results]),
+            "cascade": result_object(results),
+        }
+    )
+
+
+def _choice(index: int, answer: Answer, top_logprobs: int | None) -> dict[str, Any]:
     message: dict[str, Any] = {
         "role": "assistant",
         "content": answer.text,
@@ -101,29 +118,18 @@ def chat_body(result: Result, *, top_logprobs: int | None, created: int) -> byte
     }
     if answer.tool_calls:
         message["tool_calls"] = answer.tool_calls
-    return msgspec.json.encode(
-        {
-            "id": f"chatcmpl-{result.id}",
-            "object": "chat.completion",
-            "created": created,
-            "model": result.model,
-            "choices": [
-                {
-                    "index": 0,
-                    "message": message,
-                    "logprobs": None if top_logprobs is None else _logprobs(answer, top_logprobs),
-                    "finish_reason": answer.finish_reason,
-                }
-            ],
-            "usage": usage_object(answer.usage),
-            "cascade": result_object(result),
-        }
-    )
+    return {
+        "index": index,
+        "message": message,
+        "logprobs": None if top_logprobs is None else _logprobs(answer, top_logprobs),
+        "finish_reason": answer.finish_reason,
+    }
 
 
-def usage_object(usage: Usage) -> dict[str, Any] | None:
-    """Return the tokens of the answer; what the provider did not count is absent."""
-    prompt, completion = usage.prompt_tokens, usage.completion_tokens
+def usage_object(usages: Sequence[Usage]) -> dict[str, Any] | None:
+    """Return the tokens of all answers together; what a provider did not count is absent."""
+    prompt = _sum(usage.prompt_tokens for usage in usages)
+    completion = _sum(usage.completion_tokens for usage in usages)
     if prompt is None or completion is None:
         return None
     told: dict[str, Any] = {
@@ -131,11 +137,23 @@ def usage_object(usage: Usage) -> dict[str, Any] | None:
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
     }
-    if usage.cached_tokens is not None:
-        told["prompt_tokens_details"] = {"cached_tokens": usage.cached_tokens}
-    if usage.reasoning_tokens is not None:
-        told["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+    cached = _sum(usage.cached_tokens for usage in usages)
+    if cached is not None:
+        told["prompt_tokens_details"] = {"cached_tokens": cached}
+    reasoning = _sum(usage.reasoning_tokens for usage in usages)
+    if reasoning is not None:
+        told["completion_tokens_details"] = {"reasoning_tokens": reasoning}
     return told
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    """Return the sum, or None where one is unknown."""
+    total = 0
+    for count in counts:
+        if count is None:
+            return None
+        total += count
+    return total
 
 
 def shown_logprobs(

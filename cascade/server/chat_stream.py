@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..events import AnswerStarted, Done, Event, RefusalDelta, TextDelta, ToolCallDelta
+from ..types import Result
 from .asked import result_object
 from .chat import shown_logprobs, usage_object
+from .choices import AllDone, ChoiceEvent
 from .streams import server_sent
 
 __all__ = ["ChatChunks"]
 
 
 class ChatChunks:
-    """The chunks of one completion.
+    """The chunks of one completion, of however many choices.
 
-    The last one before ``[DONE]`` holds the object `cascade`.
+    The last one before ``[DONE]`` holds the object `cascade`. `model` is that of a chunk's own choice.
 
     Args:
         created: The time, seconds since 1970.
@@ -27,40 +30,52 @@ class ChatChunks:
         self._created = created
         self._include_usage = include_usage
         self._top_logprobs = top_logprobs
-        self._model = ""
+        self._models: dict[int, str] = {}
 
-    def tell(self, event: Event, id: str) -> bytes:
+    def tell(self, event: Event | ChoiceEvent | AllDone, id: str) -> bytes:
         """Return an event as chunks."""
-        if isinstance(event, TextDelta):
-            return self._delta(id, {"content": event.text}, logprobs=self._logprobs(event))
-        if isinstance(event, ToolCallDelta):
-            return self._delta(id, {"tool_calls": [_tool_call(event)]})
-        if isinstance(event, AnswerStarted):
-            self._model = event.model
-            return self._delta(id, {"role": "assistant", "content": "", "refusal": None})
-        if isinstance(event, RefusalDelta):
-            return self._delta(id, {"refusal": event.text})
+        if isinstance(event, ChoiceEvent):
+            if isinstance(event.event, Done):  # others are still coming
+                finish_reason = event.event.result.answer.finish_reason
+                return self._delta(id, event.index, {}, finish_reason)
+            return self._tell(event.event, event.index, id)
+        if isinstance(event, AllDone):
+            return self._end(event.results, event.last, id)
         if isinstance(event, Done):
-            return self._end(event, id)
-        return b""
+            return self._end((event.result,), 0, id)
+        return self._tell(event, 0, id)
 
     def ping(self) -> bytes:
         """Return a comment, which clients pass over."""
         return b": waiting\n\n"
 
-    def _end(self, done: Done, id: str) -> bytes:
-        answer = done.result.answer
-        told: dict[str, Any] = {"cascade": result_object(done.result)}
+    def _tell(self, event: Event, index: int, id: str) -> bytes:
+        if isinstance(event, TextDelta):
+            logprobs = self._logprobs(event)
+            return self._delta(id, index, {"content": event.text}, logprobs=logprobs)
+        if isinstance(event, ToolCallDelta):
+            return self._delta(id, index, {"tool_calls": [_tool_call(event)]})
+        if isinstance(event, AnswerStarted):
+            self._models[index] = event.model
+            return self._delta(id, index, {"role": "assistant", "content": "", "refusal": None})
+        if isinstance(event, RefusalDelta):
+            return self._delta(id, index, {"refusal": event.text})
+        return b""
+
+    def _end(self, results: Sequence[Result], last: int, id: str) -> bytes:
+        finish_reason = results[last].answer.finish_reason
+        told: dict[str, Any] = {"cascade": result_object(results)}
         end = b"data: [DONE]\n\n"
         if not self._include_usage:
-            return self._delta(id, {}, answer.finish_reason, more=told) + end
-        usage = {"usage": usage_object(answer.usage), **told}
-        last = server_sent({**self._head(id), "choices": [], **usage})
-        return self._delta(id, {}, answer.finish_reason) + last + end
+            return self._delta(id, last, {}, finish_reason, more=told) + end
+        usage = {"usage": usage_object([result.answer.usage for result in results]), **told}
+        chunk = server_sent({**self._head(id, last), "choices": [], **usage})
+        return self._delta(id, last, {}, finish_reason) + chunk + end
 
     def _delta(
         self,
         id: str,
+        index: int,
         delta: dict[str, Any],
         finish_reason: str | None = None,
         *,
@@ -68,22 +83,22 @@ class ChatChunks:
         more: dict[str, Any] | None = None,
     ) -> bytes:
         choice = {
-            "index": 0,
+            "index": index,
             "delta": delta,
             "logprobs": logprobs,
             "finish_reason": finish_reason,
         }
-        chunk = {**self._head(id), "choices": [choice]}
+        chunk = {**self._head(id, index), "choices": [choice]}
         if self._include_usage:
             chunk["usage"] = None
         return server_sent(chunk | more if more else chunk)
 
-    def _head(self, id: str) -> dict[str, Any]:
+    def _head(self, id: str, index: int) -> dict[str, Any]:
         return {
             "id": f"chatcmpl-{id}",
             "object": "chat.completion.chunk",
             "created": self._created,
-            "model": self._model,
+            "model": self._models.get(index, ""),
         }
 
     def _logprobs(self, event: TextDelta) -> dict[str, Any] | None:

@@ -21,6 +21,9 @@ __all__ = ["ChatFields", "FeedbackFields", "MessageFields", "check_fields"]
 
 MOST_TOP_LOGPROBS = 20
 
+MOST_CHOICES = 16
+"""Most answers to one request (`n`): each walks the ladder."""
+
 _NAME = r"^[!-~]+(?![\s\S])"
 """Printable ASCII without spaces; `$` would allow a line end after it in Python, and not elsewhere."""
 
@@ -55,7 +58,10 @@ class ChatFields(msgspec.Struct, kw_only=True):
     ) = msgspec.UNSET
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    n: Literal[1] | None = None
+    n: (
+        Annotated[int, Meta(ge=1, le=MOST_CHOICES, description="Answers, each a walk of its own.")]
+        | None
+    ) = None
     temperature: _Number | None = None
     max_tokens: _Count | None = None
     max_completion_tokens: _Count | None = None

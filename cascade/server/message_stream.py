@@ -122,7 +122,7 @@ class MessageEvents:
             "type": "message_delta",
             "delta": {"stop_reason": stop_reason(answer), "stop_sequence": None},
             "usage": message_usage(answer.usage),
-            "cascade": result_object(done.result),
+            "cascade": result_object((done.result,)),
         }
         end = server_sent({"type": "message_stop"}, b"message_stop")
         return told + server_sent(delta, b"message_delta") + end

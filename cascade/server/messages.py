@@ -95,7 +95,7 @@ def message_body(result: Result) -> bytes:
             "stop_reason": stop_reason(answer),
             "stop_sequence": None,
             "usage": message_usage(answer.usage),
-            "cascade": result_object(result),
+            "cascade": result_object((result,)),
         }
     )
 

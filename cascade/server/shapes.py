@@ -20,6 +20,7 @@ __all__ = [
     "OpenAIError",
     "Readiness",
     "ToldAttempt",
+    "ToldChoice",
     "ToldHit",
 ]
 
@@ -48,8 +49,22 @@ class ToldAttempt(msgspec.Struct, frozen=True, kw_only=True):
     latency_s: float
 
 
+class ToldChoice(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several answers: the ask it comes from, and what that has cost."""
+
+    id: str
+    rung: int
+    model: str
+    confidence: float | None
+    cost_usd: float | None
+
+
 class CascadeObject(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How an answer came about; unknown numbers are null."""
+    """How an answer came about; unknown numbers are null.
+
+    Of several answers (`n`): id, rung and confidence are the first one's; costs, savings and attempts
+    are those of all of them together, and `choices` tells them apart.
+    """
 
     id: str
     rung: int
@@ -59,10 +74,11 @@ class CascadeObject(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     cache: ToldHit | None
     attempts: list[ToldAttempt]
     degraded: str | None = None
+    choices: list[ToldChoice] | None = None
 
 
 class Choice(msgspec.Struct, kw_only=True):
-    index: Literal[0]
+    index: int
     message: _Object
     logprobs: _Object | None
     finish_reason: str | None

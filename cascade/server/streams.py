@@ -2,37 +2,60 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
 
 import anyio
 import msgspec
 
-from ..events import AnswerStarted, Done, Event
-from ..streaming import AnswerStream
+from ..events import AnswerStarted, Done
 from ..types import Result
 from .asked import result_headers
+from .choices import AllDone
 from .failures import Shape
 from .replies import Header, Outflow
 
-__all__ = ["PING_S", "Teller", "error_event", "pass_on", "server_sent"]
+__all__ = ["PING_S", "Source", "Teller", "error_event", "pass_on", "server_sent"]
 
 PING_S = 15.0
 """Seconds of silence after which a sign of life is sent: proxies cut connections that say nothing. From
 then on the status is 200, whatever comes."""
 
 
-class Teller(Protocol):
+E = TypeVar("E")
+Out = TypeVar("Out", covariant=True)
+In = TypeVar("In", contravariant=True)
+
+
+class Source(Protocol[Out]):
+    """Where the events of a stream come from; an `AnswerStream` is one.
+
+    Attributes:
+        id: Id of the ask.
+    """
+
+    id: str
+
+    @property
+    def unread(self) -> int:
+        """Events that wait to be read."""
+
+    async def __anext__(self) -> Out:
+        """Return the next event."""
+
+
+class Teller(Protocol[In]):
     """Puts the events of one stream into an API's words. Pure."""
 
-    def tell(self, event: Event, id: str) -> bytes:
+    def tell(self, event: In, id: str) -> bytes:
         """Return an event of the ask `id` as server-sent events; b"" where the API has none for it."""
 
     def ping(self) -> bytes:
         """Return a sign of life."""
 
 
-async def pass_on(events: AnswerStream, out: Outflow, teller: Teller) -> Result:
-    """Send a stream to its end; return what it came to.
+async def pass_on(events: Source[E], out: Outflow, teller: Teller[E]) -> Sequence[Result]:
+    """Send a stream to its end; return what it came to, by choice.
 
     The head is sent with the first bytes of the answer, so that what fails before is an error with a
     status of its own. Events that wait together leave together.
@@ -40,10 +63,10 @@ async def pass_on(events: AnswerStream, out: Outflow, teller: Teller) -> Result:
     Raises:
         CascadeError: The ask failed; `out.begun` says whether anything was sent.
     """
-    result: Result | None = None
+    results: Sequence[Result] = ()
     rung: int | None = None
     pieces: list[bytes] = []
-    while result is None:
+    while not results:
         event = await _next(events)
         if event is None:
             if not out.begun:
@@ -53,19 +76,21 @@ async def pass_on(events: AnswerStream, out: Outflow, teller: Teller) -> Result:
         if isinstance(event, AnswerStarted):
             rung = event.rung
         elif isinstance(event, Done):
-            result = event.result
+            results = (event.result,)
+        elif isinstance(event, AllDone):
+            results = event.results
         told = teller.tell(event, events.id)
         if told:
             pieces.append(told)
-        if not pieces or (events.unread and result is None):
+        if not pieces or (events.unread and not results):
             continue
         if not out.begun:
-            await out.begin(_headers(events.id, rung) if result is None else result_headers(result))
-        if result is None:
+            await out.begin(result_headers(results) if results else _headers(events.id, rung))
+        if not results:
             await out.write(b"".join(pieces))
             pieces.clear()
     await out.end(b"".join(pieces))
-    return result
+    return results
 
 
 def error_event(body: bytes, shape: Shape) -> bytes:
@@ -79,12 +104,12 @@ def server_sent(data: object, name: bytes | None = None) -> bytes:
     return told if name is None else b"event: " + name + b"\n" + told
 
 
-async def _next(events: AnswerStream) -> Event | None:
+async def _next(events: Source[E]) -> E | None:
     """Return the next event, or None when there was none for a while."""
     if events.unread:
-        return await anext(events)
+        return await events.__anext__()
     with anyio.move_on_after(PING_S):
-        return await anext(events)
+        return await events.__anext__()
     return None
 
 
