@@ -338,6 +338,17 @@ class _Handler(StreamBehaviours, BaseHTTPRequestHandler):
         else:
             self._send(200, {}, without_logprobs())
 
+    def behave_anthropic_structured(self, body: Any, _: bool) -> None:
+        """Answer JSON where a schema is given, but only one that is closed, as Anthropic wants it."""
+        wanted = (body.get("output_config") or {}).get("format")
+        if wanted is not None and wanted["schema"].get("additionalProperties") is not False:
+            words = "output_config.format.schema: `additionalProperties` must be false"
+            error = {"type": "invalid_request_error", "message": words}
+            self._send(400, {}, {"type": "error", "error": error})
+        else:
+            block = {"type": "text", "text": '{"metal": "lead", "grams": 11.3}'}
+            self._send(200, {}, {**_ANTHROPIC, "content": [block]})
+
     def behave_limits_top_logprobs(self, body: Any, _: bool) -> None:
         if body.get("top_logprobs", 0) > _REFUSES_TOP_LOGPROBS_ABOVE:
             words = "top_logprobs must be between 0 and 5"

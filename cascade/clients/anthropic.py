@@ -10,12 +10,13 @@ from msgspec.structs import replace
 from ..clock import SystemClock
 from ..ports import Clock
 from ..types import Answer, ModelCall
-from ..wire.anthropic import decode_response, encode_request
+from ..wire.anthropic import decode_response, encode_request, format_of, refuses_format
 from ..wire.anthropic_stream import MessageReader
+from ..wire.openai import encode_json
 from ..wire.rate_limits import ANTHROPIC_LIMITS, pause_s
 from ..wire.status import error_from_status
 from .endpoint import auth_value, endpoint_url, json_headers, time_for
-from .event_stream import exchange
+from .event_stream import Exchanged, exchange
 from .http import Limits, Transport, default_transport
 from .http_stream import as_streaming
 
@@ -23,11 +24,16 @@ __all__ = ["AnthropicClient"]
 
 _API_VERSION = "2023-06-01"
 
+_MOST_REFUSED = 256
+"""Schemas that were refused and are remembered."""
+
 
 class AnthropicClient:
     """Performs calls to Anthropic, or to a server that speaks its Messages format.
 
-    There are no log-probabilities here: confidence has to come from elsewhere.
+    There are no log-probabilities here: confidence has to come from elsewhere. A server that refuses the
+    schema of a structured answer is asked again without; that is remembered for model and schema as long
+    as the client lives.
     """
 
     def __init__(
@@ -71,6 +77,7 @@ class AnthropicClient:
         self._timeout_s = timeout_s
         self._keep_raw = keep_raw
         self._clock = SystemClock() if clock is None else clock
+        self._refused_formats: set[tuple[str, bytes]] = set()
 
     def __repr__(self) -> str:
         return f"AnthropicClient(name={self.name!r}, url={self._url.partition('?')[0]!r})"
@@ -82,28 +89,16 @@ class AnthropicClient:
 
     async def complete(self, call: ModelCall) -> Answer:
         """Return the model's answer; see `ports.Client`."""
-        answer: Answer | None = None
-        if self._streaming is not None and call.listener is not None:
-            status, headers, body, answer = await exchange(
-                self._streaming,
-                self._url,
-                self._headers,
-                encode_request(call, stream=True),
-                time_for(call, self._timeout_s, self._clock, self.name),
-                MessageReader(self.name, call.model),
-                call,
-                call.listener,
-                self.name,
-            )
-        else:
-            status, headers, body = await self._transport.post(
-                self._url,
-                self._headers,
-                encode_request(call),
-                timeout_s=time_for(call, self._timeout_s, self._clock, self.name),
-                provider=self.name,
-                model=call.model,
-            )
+        schema = format_of(call)
+        wanted = None if schema is None else (call.model, encode_json(schema))
+        structured = wanted not in self._refused_formats
+        status, headers, body, answer = await self._exchange(call, structured)
+        if wanted is not None and structured and refuses_format(status, body):
+            status, headers, body, answer = await self._exchange(call, structured=False)
+            if 200 <= status < 300:  # else it may have been about something else
+                if len(self._refused_formats) >= _MOST_REFUSED:
+                    self._refused_formats.clear()
+                self._refused_formats.add(wanted)
         if 200 <= status < 300:
             if answer is None:
                 answer = decode_response(
@@ -119,6 +114,36 @@ class AnthropicClient:
             model=call.model,
             now=self._now(),
         )
+
+    async def _exchange(self, call: ModelCall, structured: bool) -> Exchanged:
+        """Send a call; return status, headers, body, and the answer if it came as a stream."""
+        body = encode_request(
+            call,
+            stream=self._streaming is not None and call.listener is not None,
+            structured=structured,
+        )
+        timeout_s = time_for(call, self._timeout_s, self._clock, self.name)
+        if self._streaming is not None and call.listener is not None:
+            return await exchange(
+                self._streaming,
+                self._url,
+                self._headers,
+                body,
+                timeout_s,
+                MessageReader(self.name, call.model),
+                call,
+                call.listener,
+                self.name,
+            )
+        status, headers, whole = await self._transport.post(
+            self._url,
+            self._headers,
+            body,
+            timeout_s=timeout_s,
+            provider=self.name,
+            model=call.model,
+        )
+        return Exchanged(status, headers, whole, None)
 
     def _now(self) -> datetime:
         return datetime.fromisoformat(self._clock.now_iso())

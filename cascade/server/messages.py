@@ -63,6 +63,7 @@ def read_message(fields: dict[str, Any], headers: Mapping[bytes, bytes], *, nati
     if native:
         head = [] if system is None else [{"role": "system", "content": system}]
         refuse_keywords(fields)
+        options |= _output(fields.get("output_config") or {})
         return Asked(prompt=[*head, *messages], options=fields | options, stream=stream)
     options |= {name: fields[name] for name in _PASSED_ON if fields.get(name) is not None}
     for name in _NO_COUNTERPART:

@@ -15,9 +15,17 @@ import msgspec
 from ..errors import BadResponse, RequestError
 from ..types import Answer, Message, ModelCall, Usage
 from .openai import encode_json
-from .status import body_text
+from .status import body_text, error_words
 
-__all__ = ["FINISH_REASONS", "MessageUsage", "decode_response", "encode_request", "flat_usage"]
+__all__ = [
+    "FINISH_REASONS",
+    "MessageUsage",
+    "decode_response",
+    "encode_request",
+    "flat_usage",
+    "format_of",
+    "refuses_format",
+]
 
 FINISH_REASONS = {
     "end_turn": "stop",
@@ -75,13 +83,32 @@ _OPENAI_ONLY = frozenset(
 """Fields of OpenAI's API that Anthropic's refuses: a ladder of both is asked in either's words."""
 
 
-def encode_request(call: ModelCall, *, stream: bool = False) -> bytes:
-    """Return the body of a Messages request; `stream`: the answer is to come in events.
+_FORMAT_STATUSES = frozenset({400, 422})
+"""Statuses with which servers refuse a request's own words."""
+
+_FORMAT_WORDS = (
+    "output_config",
+    "output_format",
+    "structured output",
+    "json schema",
+    "json_schema",
+)
+"""What a refusal speaks of when it is about the schema of a structured answer."""
+
+
+def encode_request(call: ModelCall, *, stream: bool = False, structured: bool = True) -> bytes:
+    """Return the body of a Messages request.
 
     System and developer messages become `system`; OpenAI tools, tool choice, tool calls, tool
-    results and `image_url` parts are converted. `seed`, `response_format` and what else
+    results and `image_url` parts are converted, and the schema of a `response_format` becomes
+    `output_config.format`, as it is. `seed`, a `response_format` without a schema, and what else
     only OpenAI's API knows (`_OPENAI_ONLY`) have no counterpart and are not sent: a ladder's `schema`
     gate still checks the answer.
+
+    Args:
+        call: What is asked.
+        stream: Whether the answer is to come in events.
+        structured: Whether the schema of a structured answer is sent.
 
     Raises:
         RequestError: No output limit, which Anthropic requires, or something that has no
@@ -129,11 +156,43 @@ def encode_request(call: ModelCall, *, stream: bool = False) -> bytes:
     if request.tools is not None:
         body["tools"] = [_tool(tool, f"tools[{i}]") for i, tool in enumerate(request.tools)]
     _convert_tool_choice(body)
+    wanted_format = format_of(call) if structured else None
+    if wanted_format is not None:
+        body["output_config"] = {**(body.get("output_config") or {}), "format": wanted_format}
     if stream:
         body["stream"] = True
     elif body.get("stream"):
         raise RequestError("stream: True cannot be asked for here; an ask returns a whole answer")
     return encode_json(body)
+
+
+def format_of(call: ModelCall) -> dict[str, Any] | None:
+    """Return the `output_config.format` that is made of a call's `response_format`.
+
+    None without a schema, and where the call has a format in Anthropic's own words.
+    """
+    described = (call.request.response_format or {}).get("json_schema")
+    schema = described.get("schema") if isinstance(described, Mapping) else None
+    if schema is None:
+        return None
+    own = call.request.extra.get("output_config", call.extra.get("output_config")) or {}
+    if not isinstance(own, Mapping) or own.get("format") is not None:
+        return None
+    return {"type": "json_schema", "schema": schema}
+
+
+def refuses_format(status: int, body: bytes) -> bool:
+    """Return whether a server refused a request because of the schema of its structured answer.
+
+    Older models know none, and newer ones do not know all of JSON Schema.
+
+    >>> refuses_format(400, b'{"error": {"message": "output_config.format: not supported"}}')
+    True
+    """
+    if status not in _FORMAT_STATUSES:
+        return False
+    words = " ".join(error_words(body)).lower()
+    return any(word in words for word in _FORMAT_WORDS)
 
 
 def decode_response(body: bytes, *, provider: str, model: str, keep_raw: bool = False) -> Answer:

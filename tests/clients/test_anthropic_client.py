@@ -52,6 +52,35 @@ async def test_a_bad_upstream_is_a_typed_error(
     assert "SECRET" not in str(caught.value)
 
 
+def wants(schema: dict[str, Any]) -> ModelCall:
+    described = {"name": "weight", "strict": True, "schema": schema}
+    return call(response_format={"type": "json_schema", "json_schema": described})
+
+
+async def test_the_schema_of_a_structured_answer_is_sent(server: UpstreamServer) -> None:
+    """In Anthropic's words, and untouched."""
+    schema = {"type": "object", "additionalProperties": False}
+    client = AnthropicClient("p", server.url("anthropic-structured"), "k")
+    answer = await client.complete(wants(schema))
+    await client.aclose()
+    assert answer.text == '{"metal": "lead", "grams": 11.3}'
+    body = server.seen("anthropic-structured")[-1]["body"]
+    assert body["output_config"] == {"format": {"type": "json_schema", "schema": schema}}
+    assert "response_format" not in body
+
+
+async def test_a_schema_that_is_refused_is_left_out_from_then_on(server: UpstreamServer) -> None:
+    """For this schema alone."""
+    client = AnthropicClient("p", server.url("anthropic-structured"), "k")
+    before = len(server.seen("anthropic-structured"))
+    for _ in range(2):
+        assert (await client.complete(wants({"type": "object"}))).finish_reason == "stop"
+    await client.complete(wants({"type": "object", "additionalProperties": False}))
+    await client.aclose()
+    bodies = [seen["body"] for seen in server.seen("anthropic-structured")[before:]]
+    assert ["output_config" in body for body in bodies] == [True, False, False, True]
+
+
 async def test_an_answer_that_used_up_a_limit_asks_for_a_pause(server: UpstreamServer) -> None:
     """The rate-limit headers of a good answer reach whoever makes the next call, for an hour at most."""
     client = AnthropicClient("p", server.url("anthropic-used-up"), "SECRET-KEY")

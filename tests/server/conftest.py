@@ -49,6 +49,13 @@ def server(upstream: UpstreamServer, tmp_path_factory: pytest.TempPathFactory) -
         "claude": ladder(
             upstream, "claude", "anthropic", kind="anthropic", rung="max_tokens: 99, "
         ),
+        "claude-structured": ladder(
+            upstream,
+            "claude-structured",
+            "anthropic-structured",
+            kind="anthropic",
+            rung="max_tokens: 99, ",
+        ),
         "streams": ladder(upstream, "streams", "stream"),
         "drafts": ladder(upstream, "drafts", "stream", "stream"),
         "claude-streams": ladder(

@@ -365,6 +365,33 @@ def test_anthropic_reads_structured_answers(server: Serving, upstream: UpstreamS
     assert body["response_format"] == {"type": "json_schema", "json_schema": wanted}
 
 
+def test_both_sdks_read_structured_answers_of_claude(
+    server: Serving, upstream: UpstreamServer
+) -> None:
+    """Whichever API the client speaks, the upstream is given the schema as Anthropic has it."""
+    weigh: list[Any] = [{"role": "user", "content": "Weigh it."}]
+    before = len(upstream.seen("anthropic-structured"))
+    expected = Weight(metal="lead", grams=11.3)
+    with openai_client(server) as client:
+        answer = client.chat.completions.parse(
+            model="cascade/claude-structured", messages=weigh, response_format=Weight
+        )
+        assert answer.choices[0].message.parsed == expected
+    with anthropic_client(server) as claude:
+        message = claude.messages.parse(
+            model="cascade/claude-structured", max_tokens=64, messages=weigh, output_format=Weight
+        )
+        assert message.parsed_output == expected
+    formats = [
+        seen["body"]["output_config"]["format"]
+        for seen in upstream.seen("anthropic-structured")[before:]
+    ]
+    assert len(formats) == 2
+    for format in formats:
+        assert format["type"] == "json_schema"
+        assert set(format["schema"]["properties"]) == {"metal", "grams"}
+
+
 ANTHROPIC_ERRORS: dict[str, tuple[str, type[anthropic.APIStatusError]]] = {
     "unknown model": ("cascade/nothing", anthropic.NotFoundError),
     "limit": ("cascade/spent", anthropic.RateLimitError),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cascade.errors import BadResponse, RequestError
 from cascade.types import Answer, Message, ModelCall, Request, Usage
-from cascade.wire.anthropic import decode_response, encode_request
+from cascade.wire.anthropic import decode_response, encode_request, refuses_format
 
 USER = Message(role="user", content="hi")
 
@@ -51,10 +51,35 @@ def test_system_messages_are_hoisted() -> None:
 
 
 def test_sampling_fields_get_their_names() -> None:
-    """`stop` becomes stop_sequences; seed and response_format have no counterpart."""
+    """`stop` becomes stop_sequences; seed and a format without a schema have no counterpart."""
     body = sent(temperature=0.5, stop="END", seed=1, response_format={"type": "json_object"})
     assert (body["temperature"], body["stop_sequences"]) == (0.5, ["END"])
     assert not {"seed", "response_format", "stop"} & set(body)
+
+
+def test_a_schema_joins_what_else_is_said_of_the_output() -> None:
+    """And never takes the place of one in Anthropic's own words."""
+    wanted = {"type": "json_schema", "json_schema": {"name": "w", "schema": {"type": "object"}}}
+    body = sent(response_format=wanted, extra={"output_config": {"effort": "low"}})
+    schema = {"type": "json_schema", "schema": {"type": "object"}}
+    assert body["output_config"] == {"effort": "low", "format": schema}
+    own = {"output_config": {"format": {"type": "json_schema", "schema": {}}}}
+    assert sent(response_format=wanted, extra=own)["output_config"] == own["output_config"]
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "refused"),
+    [
+        (400, "output_config.format: this model knows no structured outputs", True),
+        (400, "Structured outputs are not supported by this model", True),
+        (400, "max_tokens: too many", False),
+        (500, "output_config", False),
+    ],
+)
+def test_a_refusal_of_a_schema_is_told_from_others(status: int, words: str, refused: bool) -> None:
+    """By its status and its words."""
+    body = json.dumps({"type": "error", "error": {"message": words}}).encode()
+    assert refuses_format(status, body) is refused
 
 
 def test_the_output_limit_is_required() -> None:
