@@ -58,7 +58,7 @@ def tracer(config: LadderConfig) -> Tracer | None:
     for rung in config.ladder:
         kind, url = config.spoken_by(rung.provider), config.served_at(rung.provider)
         places.append(RungPlace(provider=kind, url=url if "://" in url else None))
-    return OtelTracer(provider, rungs=places, content=wanted.content)
+    return OtelTracer(provider, rungs=places, content=wanted.content, propagate=wanted.propagate)
 
 
 def _missing(exc: ModuleNotFoundError, extra: str) -> ConfigError:

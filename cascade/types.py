@@ -177,6 +177,7 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
         context: Whose call it is and how long it may take.
         listener: Is told of the answer while it comes; None: nobody listens, and the whole is enough.
         escalated: Whether another rung was asked before, or is being asked at the same time.
+        headers: HTTP headers of this call alone, names in lower case: its place in a trace.
     """
 
     model: str
@@ -189,6 +190,7 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
     context: CallContext = NO_CONTEXT
     listener: Listener | None = None
     escalated: bool = False
+    headers: Mapping[str, str] = {}
 
     def __repr__(self) -> str:
         return f"<ModelCall to {self.model}: {self.request!r}>"

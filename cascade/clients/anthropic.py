@@ -15,7 +15,7 @@ from ..wire.anthropic_stream import MessageReader
 from ..wire.openai import encode_json
 from ..wire.rate_limits import ANTHROPIC_LIMITS, pause_s
 from ..wire.status import error_from_status
-from .endpoint import auth_value, endpoint_url, json_headers, time_for
+from .endpoint import auth_value, endpoint_url, headers_for, json_headers, time_for
 from .event_stream import Exchanged, exchange
 from .http import Limits, Transport, default_transport
 from .http_stream import as_streaming
@@ -127,7 +127,7 @@ class AnthropicClient:
             return await exchange(
                 self._streaming,
                 self._url,
-                self._headers,
+                headers_for(call, self._headers),
                 body,
                 timeout_s,
                 MessageReader(self.name, call.model),
@@ -137,7 +137,7 @@ class AnthropicClient:
             )
         status, headers, whole = await self._transport.post(
             self._url,
-            self._headers,
+            headers_for(call, self._headers),
             body,
             timeout_s=timeout_s,
             provider=self.name,

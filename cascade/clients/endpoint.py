@@ -9,7 +9,7 @@ from ..errors import ConfigError, ProviderTimeout
 from ..ports import Clock
 from ..types import ModelCall
 
-__all__ = ["auth_value", "endpoint_url", "json_headers", "time_for"]
+__all__ = ["auth_value", "endpoint_url", "headers_for", "json_headers", "time_for"]
 
 
 def endpoint_url(provider: str, base_url: str, path: str, *, default_path: str = "") -> str:
@@ -78,6 +78,11 @@ def json_headers(
         **auth,
         **{name.lower(): value for name, value in (extra or {}).items()},
     }
+
+
+def headers_for(call: ModelCall, headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the headers of a call: the client's own, which win, and those of this call alone."""
+    return {**call.headers, **headers} if call.headers else headers
 
 
 def time_for(call: ModelCall, timeout_s: float, clock: Clock, provider: str) -> float:

@@ -19,7 +19,7 @@ from ..wire.openai import (
 from ..wire.openai_stream import ChunkReader
 from ..wire.rate_limits import OPENAI_LIMITS, pause_s
 from ..wire.status import error_from_status
-from .endpoint import auth_value, endpoint_url, json_headers, time_for
+from .endpoint import auth_value, endpoint_url, headers_for, json_headers, time_for
 from .event_stream import Exchanged, exchange
 from .http import Limits, Transport, default_transport
 from .http_stream import StreamingTransport, as_streaming
@@ -111,7 +111,7 @@ class OpenAIClient:
             else:
                 status, headers, answer = await self._transport.post(
                     self._url,
-                    self._headers,
+                    headers_for(call, self._headers),
                     encode_request(call, logprobs=asked >= 0, top_logprobs=asked),
                     timeout_s=time_for(call, self._timeout_s, self._clock, self.name),
                     provider=self.name,
@@ -160,7 +160,7 @@ class OpenAIClient:
         return await exchange(
             transport,
             self._url,
-            self._headers,
+            headers_for(call, self._headers),
             body,
             time_for(call, self._timeout_s, self._clock, self.name),
             ChunkReader(self.name, model, keep_logprobs=keep),

@@ -36,6 +36,11 @@ class OtelConfig(Table):
     content: bool = Field(
         default=False, description="Whether prompts and answers are written into them."
     )
+    propagate: bool = Field(
+        default=True,
+        description="Whether requests to providers carry `traceparent` (and `tracestate`), so that "
+        "their spans join the trace.",
+    )
     share: Probability = Field(
         default=1.0,
         description="Share of the asks that are traced; those whose caller is traced follow it.",

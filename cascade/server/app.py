@@ -25,7 +25,7 @@ from .callers import identify
 from .chat import chat_body, read_chat
 from .chat_stream import ChatChunks
 from .choices import ask_choices, each_choice, stream_choices
-from .endpoint import Endpoint, Gate, Visit, id_of
+from .endpoint import Answering, Endpoint, Gate, Visit, id_of
 from .failures import Failure, Refused, Shape, error_body
 from .fields import ChatFields, FeedbackFields, MessageFields, check_fields
 from .message_stream import MessageEvents
@@ -35,6 +35,7 @@ from .readiness import Readiness
 from .replies import Reply
 from .served import PREFIX, Found, Ladders, Served
 from .streams import Teller, pass_on
+from .traffic import ELSEWHERE
 
 __all__ = ["make_app"]
 
@@ -56,25 +57,24 @@ def make_app(
         check_providers: Whether `/readyz` connects to the providers.
     """
     site = _Site(ladders, gate, rungs=rungs, check_providers=check_providers)
+
+    def route(path: str, answer: Answering, method: str, **options: Any) -> Route:
+        name = path.replace(":path", "")
+        return Route(path, Endpoint(name, gate, answer, **options), methods=[method])
+
     return Starlette(
         routes=[
-            Route(
-                "/v1/chat/completions", Endpoint(gate, site.chat, takes_body=True), methods=["POST"]
-            ),
-            Route(
-                "/v1/messages",
-                Endpoint(gate, site.messages, shape="anthropic", takes_body=True),
-                methods=["POST"],
-            ),
-            Route("/v1/models", Endpoint(gate, site.models), methods=["GET"]),
-            Route("/v1/models/{id:path}", Endpoint(gate, site.model), methods=["GET"]),
-            Route("/v1/feedback", Endpoint(gate, site.feedback, takes_body=True), methods=["POST"]),
-            Route("/metrics", Endpoint(gate, site.metrics), methods=["GET"]),
-            Route("/openapi.json", Endpoint(gate, site.openapi, needs_key=False), methods=["GET"]),
-            Route("/healthz", Endpoint(gate, site.healthz, needs_key=False), methods=["GET"]),
-            Route("/readyz", Endpoint(gate, site.readyz, needs_key=False), methods=["GET"]),
+            route("/v1/chat/completions", site.chat, "POST", takes_body=True),
+            route("/v1/messages", site.messages, "POST", takes_body=True, shape="anthropic"),
+            route("/v1/models", site.models, "GET"),
+            route("/v1/models/{id:path}", site.model, "GET"),
+            route("/v1/feedback", site.feedback, "POST", takes_body=True),
+            route("/metrics", site.metrics, "GET"),
+            route("/openapi.json", site.openapi, "GET", needs_key=False),
+            route("/healthz", site.healthz, "GET", needs_key=False),
+            route("/readyz", site.readyz, "GET", needs_key=False),
         ],
-        exception_handlers={HTTPException: _not_routed},
+        exception_handlers={HTTPException: site.not_routed},
     )
 
 
@@ -168,8 +168,11 @@ class _Site:
             raise Refused(
                 403, "not_for_this_key", "metrics are for keys without a tenant and for all ladders"
             )
+        from ..telemetry.prometheus_http import http_meters
         from ..telemetry.scrape import scrape
 
+        traffic = self._gate.traffic
+        http_meters().publish(traffic.take(), traffic.in_flight)
         body, kind = scrape(visit.headers.get(b"accept", b"").decode("latin-1"))
         return Reply(body=body, content_type=kind.encode("latin-1"))
 
@@ -186,6 +189,34 @@ class _Site:
         told = await self._readiness.told(details=self._may_see_details(visit))
         status = 200 if told["status"] == "ready" else 503
         return Reply(status=status, body=msgspec.json.encode(told))
+
+    async def not_routed(self, request: Request, exc: Exception) -> Response:
+        """Return the error for a path or a method that there is not."""
+        assert isinstance(exc, HTTPException)
+        self._gate.traffic.count(ELSEWHERE, exc.status_code)
+        is_method = exc.status_code == 405
+        failure = Failure(
+            status=exc.status_code,
+            message=f"{request.method} is not for this path"
+            if is_method
+            else "there is no such path",
+            code="method_not_allowed" if is_method else "not_found",
+        )
+        shape: Shape = "anthropic" if request.url.path.startswith("/v1/messages") else "openai"
+        request_id = id_of(dict(request.scope["headers"]))
+        fields = {
+            "request_id": request_id,
+            "method": request.method,
+            "path": request.url.path,
+            "status": exc.status_code,
+        }
+        _log.info("request", extra={"fields": fields})
+        return Response(
+            error_body(failure, shape, request_id),
+            status_code=exc.status_code,
+            headers={**(exc.headers or {}), "x-request-id": request_id},
+            media_type="application/json",
+        )
 
     async def _ask(self, visit: Visit, found: Found, asked: Asked) -> Sequence[Result]:
         """Return what the ladder finds, by choice."""
@@ -313,29 +344,3 @@ def _entry(name: str, created: int) -> dict[str, Any]:
         "display_name": name,
         "created_at": since,
     }
-
-
-async def _not_routed(request: Request, exc: Exception) -> Response:
-    """Return the error for a path or a method that there is not."""
-    assert isinstance(exc, HTTPException)
-    is_method = exc.status_code == 405
-    failure = Failure(
-        status=exc.status_code,
-        message=f"{request.method} is not for this path" if is_method else "there is no such path",
-        code="method_not_allowed" if is_method else "not_found",
-    )
-    shape: Shape = "anthropic" if request.url.path.startswith("/v1/messages") else "openai"
-    request_id = id_of(dict(request.scope["headers"]))
-    fields = {
-        "request_id": request_id,
-        "method": request.method,
-        "path": request.url.path,
-        "status": exc.status_code,
-    }
-    _log.info("request", extra={"fields": fields})
-    return Response(
-        error_body(failure, shape, request_id),
-        status_code=exc.status_code,
-        headers={**(exc.headers or {}), "x-request-id": request_id},
-        media_type="application/json",
-    )

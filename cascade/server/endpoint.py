@@ -24,8 +24,9 @@ from .failures import Refused, Shape, error_body, failure_of, retry_headers
 from .keys import KeyRing
 from .replies import Outflow, Reply, send_reply
 from .streams import error_event
+from .traffic import Traffic
 
-__all__ = ["Endpoint", "Gate", "Visit", "id_of"]
+__all__ = ["Answering", "Endpoint", "Gate", "Visit", "id_of"]
 
 _log = logging.getLogger("cascade.server")
 
@@ -58,6 +59,10 @@ class Visit(msgspec.Struct, kw_only=True):
     told: dict[str, Any] = {}
 
 
+Answering = Callable[[Visit], Awaitable[Reply | None]]
+"""Makes the answer to a visit, or sends it in pieces and returns None."""
+
+
 class Gate:
     """What all paths have in common: keys and bounds. The keys may be replaced at any time.
 
@@ -66,6 +71,9 @@ class Gate:
         limits: Of bodies.
         clock: Time source.
         log_requests: Whether each request gets a line in the log.
+
+    Attributes:
+        traffic: What comes in.
     """
 
     def __init__(
@@ -75,15 +83,16 @@ class Gate:
         self.limits = limits
         self.clock = clock
         self.log_requests = log_requests
+        self.traffic = Traffic()
 
 
 class Endpoint:
     """An ASGI application for one path.
 
     Args:
+        path: Its name in metrics.
         gate: What it has in common with the others.
-        answer: Makes the answer, or sends it in pieces and returns None. It is cancelled when the
-            client goes away.
+        answer: Makes the answer. It is cancelled when the client goes away.
         shape: How errors are told.
         takes_body: Whether there is a body to read.
         needs_key: Whether a caller has to show a key, where there are any.
@@ -91,13 +100,15 @@ class Endpoint:
 
     def __init__(
         self,
+        path: str,
         gate: Gate,
-        answer: Callable[[Visit], Awaitable[Reply | None]],
+        answer: Answering,
         *,
         shape: Shape = "openai",
         takes_body: bool = False,
         needs_key: bool = True,
     ) -> None:
+        self._path = path
         self._gate = gate
         self._answer = answer
         self._shape = shape
@@ -105,6 +116,14 @@ class Endpoint:
         self._needs_key = needs_key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        in_flight = self._gate.traffic.in_flight
+        in_flight[self._path] += 1
+        try:
+            await self._serve(scope, receive, send)
+        finally:
+            in_flight[self._path] -= 1
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         gate = self._gate
         began = gate.clock.monotonic()
         headers = dict(scope["headers"])
@@ -196,6 +215,7 @@ class Endpoint:
         return Reply(status=failure.status, body=body, headers=headers)
 
     def _tell(self, visit: Visit, status: int, began: float) -> None:
+        self._gate.traffic.count(self._path, status, left=status == CLIENT_CLOSED)
         if not self._gate.log_requests:
             return
         fields = {

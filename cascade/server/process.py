@@ -80,7 +80,7 @@ async def serve_on(
                     rungs=settings.rungs,
                     check_providers=settings.check_providers,
                 ),
-                http=guarded(HeadLimits(timeout_s=settings.head_timeout_s)),
+                http=guarded(HeadLimits(timeout_s=settings.head_timeout_s), gate.traffic),
                 ws="none",
                 lifespan="off",
                 log_config=None,

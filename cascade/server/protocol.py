@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from .bodies import DEPARTURE, Departure
 from .failures import Failure, error_body
+from .traffic import ELSEWHERE, Traffic
 
 __all__ = ["GuardedProtocol", "HeadLimits", "guarded"]
 
@@ -51,7 +52,8 @@ class _TooLarge(Exception):
 class GuardedProtocol(HttpToolsProtocol):
     """One connection. Made by uvicorn; `guarded` sets its limits."""
 
-    limits = HeadLimits()
+    limits: HeadLimits
+    traffic: Traffic
 
     def connection_made(self, transport: Any) -> None:
         """Give the client its time to send a head."""
@@ -176,6 +178,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._answer(Failure(status=408, message=words, code="head_timeout"))
 
     def _answer(self, failure: Failure) -> None:
+        self.traffic.count(ELSEWHERE, failure.status)
         _log.info(
             "refused",
             extra={
@@ -200,6 +203,11 @@ class GuardedProtocol(HttpToolsProtocol):
             self._write_timer = None
 
 
-def guarded(limits: HeadLimits) -> type[GuardedProtocol]:
-    """Return the protocol with these limits, as uvicorn takes one: a class."""
-    return type("GuardedProtocol", (GuardedProtocol,), {"limits": limits})
+def guarded(limits: HeadLimits, traffic: Traffic) -> type[GuardedProtocol]:
+    """Return the protocol with these limits, as uvicorn takes one: a class.
+
+    Args:
+        limits: Of heads.
+        traffic: Where what never becomes a request is counted.
+    """
+    return type("GuardedProtocol", (GuardedProtocol,), {"limits": limits, "traffic": traffic})

@@ -73,18 +73,20 @@ async def _work(
         ladders,
         gate,
         settings,
-        beside=(orders.follow, orders.close_retired, partial(_publish, ladders)),
+        beside=(orders.follow, orders.close_retired, partial(_publish, ladders, gate)),
         stops_at=(signal.SIGTERM,),
     )
 
 
-async def _publish(ladders: Ladders) -> None:
-    """Write every second what the engines are doing where whichever worker is asked can read it."""
+async def _publish(ladders: Ladders, gate: Gate) -> None:
+    """Write every second what this worker is doing where whichever worker is asked can read it."""
     while True:
         if any(served.counts for served in ladders.all()):
             from ..telemetry.prometheus import publish_live
+            from ..telemetry.prometheus_http import http_meters
 
             publish_live()
+            http_meters().publish(gate.traffic.take(), gate.traffic.in_flight)
         await anyio.sleep(PUBLISH_S)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from time import time_ns
 from typing import Any
 
+from msgspec.structs import replace
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -89,6 +90,7 @@ class OtelTracer:
         provider: Makes the spans; None: the program's own provider of tracers.
         rungs: Where each rung is served, in order; what is missing is called ``unknown``.
         content: Whether prompts and answers are written into the spans.
+        propagate: Whether calls carry their place in the trace to the provider, as HTTP headers.
     """
 
     def __init__(
@@ -97,11 +99,13 @@ class OtelTracer:
         *,
         rungs: Sequence[RungPlace] = (),
         content: bool = False,
+        propagate: bool = True,
     ) -> None:
         self._provider = provider
         self._tracer = trace.get_tracer(LIBRARY, tracer_provider=provider)
         self._places = tuple(rungs)
         self._content = content
+        self._propagate = propagate
         self._propagator = TraceContextTextMapPropagator()
 
     @contextmanager
@@ -146,6 +150,14 @@ class OtelTracer:
         }
         return _attached(self._propagator.extract(carrier))
 
+    def marked(self, call: ModelCall) -> ModelCall:
+        """Return the call with headers that make the provider's spans children of the current span."""
+        if not self._propagate:
+            return call
+        headers: dict[str, str] = {}
+        self._propagator.inject(headers)
+        return replace(call, headers=headers)
+
     def close(self) -> None:
         """Send what has not been sent, if the spans are sent by us."""
         if self._provider is not None:
@@ -185,13 +197,15 @@ class _Traced:
             ProviderError: The call failed.
         """
         walk = _WALK.get()
-        if walk is None or not walk.span.is_recording():
+        if walk is None:
             return await self._client.complete(call)
+        if not walk.span.is_recording():  # the provider is told that, too
+            return await self._client.complete(self._tracer.marked(call))
         span = self._tracer.begin_call(call)
         entry = walk.add(call.rung, span)
         token = otel_context.attach(trace.set_span_in_context(span))
         try:
-            answer = await self._client.complete(call)
+            answer = await self._client.complete(self._tracer.marked(call))
         except BaseException as exc:
             _fail(span, exc)
             raise

@@ -85,7 +85,7 @@ def test_the_document_is_served_as_it_is(asked: Serving) -> None:
 def test_every_path_is_in_the_document(asked: Serving) -> None:
     """And every status of it on docs/server.md."""
     text = (ROOT / "cascade" / "server" / "app.py").read_text()
-    paths = {p.replace(":path", "") for p in re.findall(r'Route\(\s*"([^"]+)"', text)}
+    paths = {p.replace(":path", "") for p in re.findall(r'route\("([^"]+)"', text)}
     assert set(DOCUMENT["paths"]) == paths
     page = (ROOT / "docs" / "server.md").read_text()
     stated = {s for p in DOCUMENT["paths"].values() for o in p.values() for s in o["responses"]}

@@ -38,6 +38,6 @@ def test_every_option_is_on_the_page() -> None:
 def test_every_path_is_on_the_page() -> None:
     """As it is routed."""
     text = (ROOT / "cascade" / "server" / "app.py").read_text()
-    paths = [path.partition("/{")[0] for path in re.findall(r'Route\(\s*"([^"]+)"', text)]
+    paths = [path.partition("/{")[0] for path in re.findall(r'route\("([^"]+)"', text)]
     assert len(paths) >= 7
     assert [path for path in paths if path not in PAGE] == []

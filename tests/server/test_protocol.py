@@ -20,6 +20,7 @@ from cascade.server.bodies import BodyLimits
 from cascade.server.endpoint import Gate
 from cascade.server.protocol import HeadLimits, guarded
 from cascade.server.served import Ladders
+from cascade.server.traffic import Traffic
 from tests.upstream_server import UpstreamServer
 
 from .serving import chat, ladder, until
@@ -28,7 +29,9 @@ from .serving import chat, ladder, until
 @contextlib.contextmanager
 def running(app: Any, limits: HeadLimits) -> Iterator[int]:
     """Run an application behind our protocol in a thread; yield its port."""
-    config = uvicorn.Config(app, http=guarded(limits), lifespan="off", log_config=None, ws="none")
+    config = uvicorn.Config(
+        app, http=guarded(limits, Traffic()), lifespan="off", log_config=None, ws="none"
+    )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -10,6 +10,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from cascade.telemetry.prometheus import PrometheusMetrics
+from cascade.telemetry.prometheus_http import http_meters
 
 DASHBOARD = Path(__file__).parents[2] / "docs" / "grafana" / "cascade.json"
 SUFFIXES = {
@@ -23,8 +24,9 @@ def exported() -> dict[str, set[str]]:
     """Return the name of every series with its labels."""
     registry = CollectorRegistry()
     metrics = PrometheusMetrics(registry)
+    requests = http_meters(registry)
     found: dict[str, set[str]] = {}
-    for value in vars(metrics._meters).values():
+    for value in (*vars(metrics._meters).values(), *vars(requests).values()):
         names = getattr(value, "_labelnames", None)
         if names is not None:
             for suffix in SUFFIXES[value._type]:

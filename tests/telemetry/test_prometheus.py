@@ -27,6 +27,7 @@ from cascade.resilience.retry import Retrying, RetryPolicy
 from cascade.rules import CallableGate
 from cascade.telemetry import words
 from cascade.telemetry.prometheus import PrometheusMetrics
+from cascade.telemetry.prometheus_http import http_meters
 from cascade.testing import ScriptedClient, reply
 from tests.ladders import engine
 
@@ -339,6 +340,7 @@ def test_every_metric_is_on_the_page() -> None:
     """And the page names no other."""
     registry = CollectorRegistry()
     PrometheusMetrics(registry)
+    http_meters(registry)
     families = [
         family for collector in registry._collector_to_names for family in collector.describe()
     ]
