@@ -362,7 +362,10 @@ def main() -> int:
     options.add_argument("--needles", type=int, default=1_000)
     options.add_argument("--local", action="store_true")
     options.add_argument("--questions", type=int, default=240)
-    options.add_argument("--models", default="qwen2.5-coder-0.5b,qwen2.5-coder-1.5b")
+    options.add_argument("--models", default="qwen2.5-coder-0.5b,smollm2-135m")
+    options.add_argument(
+        "--threads", type=int, help="threads of the local model; a core each if absent"
+    )
     options.add_argument("--calibrate", action="store_true")
     options.add_argument("--smoke", action="store_true")
     chosen = options.parse_args()
@@ -372,7 +375,8 @@ def main() -> int:
     if chosen.local:
         from benchmarks._compression_local import run
 
-        write_result("compression_local", {"ways": run(chosen.questions, chosen.models.split(","))})
+        ways = run(chosen.questions, chosen.models.split(","), chosen.threads)
+        write_result("compression_local", {"ways": ways})
         return 0
     counter, rng, pool = TokenCounter(), random.Random(1), passages()
     most = 5 if chosen.smoke else 200
