@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 from .anchors import anchor_pattern, anchors
 from .draft import Draft, Slot
@@ -19,6 +21,10 @@ RANKED_FIRST = 0.6
 
 CUT, BARE, KEPT = 0, 1, 2
 """What becomes of a piece: left out; only what is protected in it is kept; kept."""
+
+_CUTS = re.compile(rb"\x00+")
+_RUNS = re.compile(rb"\x00+|\x01|\x02+")
+"""Runs of pieces that are cut, or kept, in states that are written as bytes; one with a bare rest is by itself."""
 
 
 class Choice:
@@ -50,6 +56,7 @@ class Choice:
             self.tokens += whole
             a_char = whole / max(len(slot.text), 1)
             self._cost += [(unit.end - unit.begin) * a_char for unit in units]
+        self._bare = [0.0 if not u.locked else self._bare_cost(i) for i, u in enumerate(self._of)]
         self._ends = self._first_and_last()
         self._anchored = (
             self._sharing(None if draft.question_is_guess else draft.question) - self._ends
@@ -84,18 +91,20 @@ class Choice:
 
     def _fill(self, state: list[int], used: float, room: float, order: Iterable[int]) -> float:
         """Keep pieces in this order as far as there is room; return the tokens that are used then."""
+        costs, headings, bare = self._cost, self._headings, self._bare
         for i in order:
-            if state[i] == KEPT:
+            is_now = state[i]
+            if is_now == KEPT:
                 continue
-            heading = self._headings[i]
-            with_heading = heading >= 0 and state[heading] == CUT
-            extra = self._cost[i] - (self._bare_cost(i) if state[i] == BARE else 0.0)
-            extra += self._cost[heading] if with_heading else 0.0
+            extra = costs[i] if is_now == CUT else costs[i] - bare[i]
+            heading = headings[i]
+            if heading >= 0 and state[heading] == CUT:
+                extra += costs[heading]
+            else:
+                heading = i
             if used + extra <= room:
                 used += extra
-                state[i] = KEPT
-                if with_heading:
-                    state[heading] = KEPT
+                state[i] = state[heading] = KEPT
         return used
 
     def texts(self, state: Sequence[int]) -> list[str]:
@@ -122,17 +131,18 @@ class Choice:
         """Return about how many tokens are kept, marks included."""
         used = 0.0
         last = KEPT
-        for i, s in enumerate(state):
-            if s == KEPT:
+        for i, is_now in enumerate(state):
+            if is_now == KEPT:
                 used += self._cost[i]
-            elif s == BARE:
-                used += self._bare_cost(i)
+            elif is_now == BARE:
+                used += self._bare[i]
             elif last != CUT:
                 used += MARK_TOKENS
-            last = s
+            last = is_now
         return used
 
     def _bare_cost(self, i: int) -> float:
+        """Return about how many tokens of a locked piece are kept when only what is protected is."""
         slot, unit = self._owner[i], self._of[i]
         inside = list(overlapping(slot.layout.whole, unit.begin, unit.end))
         share = sum(end - begin for begin, end in inside) / max(unit.end - unit.begin, 1)
@@ -142,8 +152,9 @@ class Choice:
         found: set[int] = set()
         at = 0
         for units in self._units:
-            filled = [at + i for i in range(len(units)) if self._texts[at + i].strip()]
-            found.update(filled[:1] + filled[-1:])
+            own = range(at, at + len(units))
+            for order in (own, reversed(own)):
+                found.update(islice((i for i in order if self._texts[i].strip()), 1))
             at += len(units)
         return found
 
@@ -177,33 +188,34 @@ class Choice:
     def _without_small_cuts(self, state: Sequence[int], begin: int, end: int) -> list[int]:
         """Return states in which no cut saves less than its mark costs."""
         own = list(state[begin:end])
-        i = 0
-        while i < len(own):
-            if own[i] != CUT:
-                i += 1
-                continue
-            stop = i
-            while stop < len(own) and own[stop] == CUT:
-                stop += 1
+        for run in _CUTS.finditer(bytes(own)):
+            i, stop = run.span()
             if sum(self._cost[begin + i : begin + stop]) <= MARK_TOKENS + 1:
                 own[i:stop] = [KEPT] * (stop - i)
-            i = stop
         return own
 
     @staticmethod
     def _parts(
         slot: Slot, units: Sequence[Unit], state: Sequence[int]
     ) -> Iterator[tuple[str, bool]]:
+        """Yield the parts of a text with whether they are kept; of a cut its first and its last piece will do."""
         text, whole = slot.text, slot.layout.whole
-        for unit, s in zip(units, state, strict=True):
-            if s != BARE:
-                yield text[unit.begin : unit.end], s == KEPT
-                continue
-            at = unit.begin
-            for begin, end in overlapping(whole, unit.begin, unit.end):
-                if at < begin:
-                    yield text[at:begin], False
+        for run in _RUNS.finditer(bytes(state)):
+            first, stop = run.span()
+            begin, end = units[first].begin, units[stop - 1].end
+            if state[first] == KEPT:
                 yield text[begin:end], True
-                at = end
-            if at < unit.end:
-                yield text[at : unit.end], not text[at : unit.end].strip()
+                continue
+            if state[first] == CUT:
+                yield text[begin : units[first].end], False
+                if stop - first > 1:
+                    yield text[units[stop - 1].begin : end], False
+                continue
+            at = begin
+            for begins, ends in overlapping(whole, begin, end):
+                if at < begins:
+                    yield text[at:begins], False
+                yield text[begins:ends], True
+                at = ends
+            if at < end:
+                yield text[at:end], not text[at:end].strip()

@@ -22,9 +22,10 @@ _OPENING = re.compile(r"[ \t>]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?\Z")
 _INDENTED = re.compile(r"\n(?: {4}|\t| {1,3}\t)[ \t]*\S[^\n]*")
 _BULLET = re.compile(r"\n[ \t]*(?:[-*+•◦▪–]|\d{1,3}[.)]|[a-zA-Z][.)])[ \t]+\S")
 
-_SIGN_OF_CODE = re.compile(
-    r"[;{}()\[\]:,>=][ \t]*\n|=|\n(?:[ \t]*(?://|@[A-Za-z_]|#include)|\$ |>>> )"
-)
+_BEGINS_CODE = re.compile(r"\n(?:[ \t]*(?://|@[A-Za-z_]|#include)|\$ |>>> )")
+_ENDS_CODE = re.compile(r"\n(?<=[;{}()\[\]:,>=]\n)")
+_BLANK_END = re.compile(r"\n(?<=[ \t]\n)")
+_SIGNS_AT_ENDS = frozenset(";{}()[]:,>=")
 _WORDS = (
     "def|class|async|function|func|fn|import|from|const|let|var|return|if|for|while|public|private|"
     "protected|static|else|elif|try|except|catch|finally|switch|case|struct|enum|interface|package|"
@@ -123,17 +124,31 @@ def code_lines(text: str) -> list[_Span]:
     Up to `BETWEEN_LINES` lines between two of them are code too.
     """
     found = _indented(text) if "    " in text or "\t" in text else []
-    seen = -1
-    for match in _SIGN_OF_CODE.finditer("\n" + text + "\n"):
-        sign = match.start() - 1  # where it is in the text
-        line = text.rfind("\n", 0, max(sign, 0)) + 1 if match.group()[0] != "\n" else match.start()
-        if line == seen:
-            continue
-        seen = line
+    for line in _lines_with_a_sign(text):
         code = _CODE_LINE.match(text, line)
         if code is not None:
             found.append(code.span())
     return _joined(text, sorted(found)) if len(found) > 1 else found
+
+
+def _lines_with_a_sign(text: str) -> set[int]:
+    """Return where lines begin that have a sign which no line of code is without."""
+    lined = "\n" + text + "\n"
+    lines = {match.start() for match in _BEGINS_CODE.finditer(lined)}
+    ends = [match.start() - 1 for match in _ENDS_CODE.finditer(lined)]
+    for match in _BLANK_END.finditer(lined):
+        end = match.start() - 1
+        while lined[end] in " \t":
+            end -= 1
+        if lined[end] in _SIGNS_AT_ENDS:
+            ends.append(end)
+    lines.update(text.rfind("\n", 0, max(end - 1, 0)) + 1 for end in ends)
+    equals = text.find("=")
+    while equals >= 0:
+        lines.add(text.rfind("\n", 0, equals) + 1)
+        stop = text.find("\n", equals)
+        equals = -1 if stop < 0 else text.find("=", stop)
+    return lines
 
 
 def _joined(text: str, spans: list[_Span]) -> list[_Span]:

@@ -136,6 +136,7 @@ class Draft:
         self.budget = budget
         self.note = ""
         self._count = count
+        self._counted: dict[str, int] = {}
         found = find_question(self.slots_of_last_user(), question)
         self.question = found.text
         self.question_is_guess = found.is_guess
@@ -186,11 +187,11 @@ class Draft:
 
     def tokens(self) -> int:
         """Return the tokens of all its texts as they are now."""
-        return sum(self._count(slot.text) for slot in self.kept_slots())
+        return sum(self.count(slot.text) for slot in self.kept_slots())
 
     def original_tokens(self) -> int:
         """Return the tokens of all texts of the request it was made from."""
-        return sum(self._count(slot.text) for slot in text_slots(self.request.messages))
+        return sum(self.count(slot.text) for slot in text_slots(self.request.messages))
 
     def surely_within(self, budget: int) -> bool:
         """Return whether the texts can have no more tokens than that, without counting them.
@@ -212,8 +213,11 @@ class Draft:
         self.note = f"{self.note}; {note}" if self.note else note
 
     def count(self, text: str) -> int:
-        """Return the tokens of a text."""
-        return self._count(text)
+        """Return the tokens of a text; the counter is asked once, as it has to digest long ones."""
+        found = self._counted.get(text)
+        if found is None:
+            found = self._counted[text] = self._count(text)
+        return found
 
     def state(self) -> tuple[list[str], frozenset[int], tuple[int, str] | None, str]:
         """Return what `restore` takes the draft back to."""

@@ -10,7 +10,8 @@ __all__ = ["json_values", "without_padding"]
 
 _Span = tuple[int, int]
 
-_START = re.compile(r"^ {0,3}(?=[\[{])", re.MULTILINE)
+_START = re.compile(r"\n {0,3}(?=[\[{])")
+"""Begins with a line break, which the regex engine finds fast: searched in the text with one put before it."""
 _LINE_REST = re.compile(r"[ \t]*(?:\n|\r\n|\Z)")
 _TOKENS = re.compile(r'"(?:[^"\\]+|\\.)*+"|[^" \t\r\n]+', re.DOTALL)
 _HAS_PADDING = re.compile(r"[ \t\r\n]")
@@ -30,9 +31,10 @@ def json_values(text: str, fences: Sequence[_Span] = ()) -> list[_Span]:
     if "{" not in text and "[" not in text:
         return []
     found: list[_Span] = []
+    lined = "\n" + text
     at, fence = 0, 0
-    while (start := _START.search(text, at)) is not None:
-        begin = start.end()
+    while (start := _START.search(lined, at)) is not None:
+        begin = start.end() - 1
         while fence < len(fences) and fences[fence][1] <= begin:
             fence += 1
         if fence < len(fences) and fences[fence][0] <= begin:

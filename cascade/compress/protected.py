@@ -22,7 +22,7 @@ __all__ = ["Layout", "Span", "gaps", "merge", "overlapping", "read_layout"]
 Span = tuple[int, int]
 """Beginning and end of a part of a text, in characters; the end is not in it."""
 
-_URL_SIGN = re.compile(r"://|www\.|mailto:|data:")
+_URL_SIGNS = ("://", "www.", "mailto:", "data:")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]{0,20}\Z", re.ASCII)
 _URL_REST = re.compile(r"[^\s<>\"`]*")
 _LINK = re.compile(r"\]\([^()\n]{0,100000}\)")
@@ -45,7 +45,6 @@ _PAIRED = {
     "‹": re.compile(r"‹[^‹›\n]{1,4000}›"),
     "《": re.compile(r"《[^《》\n]{1,4000}》"),
 }
-_SIGNS = re.compile(r"[“„«»「『‘‹《]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +88,7 @@ def _quoted(text: str) -> list[Span]:
         found += _matches(_STRAIGHT, text)
     if "'" in text:
         found += _matches(_SINGLE, text)
-    if not text.isascii() and _SIGNS.search(text):
+    if not text.isascii():
         for sign, pattern in _PAIRED.items():
             if sign in text:
                 found += _matches(pattern, text)
@@ -178,12 +177,23 @@ def _url_spans(text: str) -> list[Span]:
     """Return where web addresses are, from the scheme to the next space, quotation mark or bracket."""
     found: list[Span] = []
     at = 0
-    while (sign := _URL_SIGN.search(text, at)) is not None:
-        begin = sign.start()
-        if sign.group() == "://":
+    for begin, sign in sorted(_places(text, _URL_SIGNS)):
+        if begin < at:  # inside of the address before
+            continue
+        end = begin + len(sign)
+        if sign == "://":
             scheme = _SCHEME.search(text[max(at, begin - 21) : begin])
             begin -= 0 if scheme is None else len(scheme.group())
-        rest = _URL_REST.match(text, sign.end())
-        at = sign.end() if rest is None else rest.end()
+        rest = _URL_REST.match(text, end)
+        at = end if rest is None else rest.end()
         found.append((begin, at))
     return found
+
+
+def _places(text: str, signs: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Yield where signs are, with the sign; searching for one by one is faster than for all in one pattern."""
+    for sign in signs:
+        at = text.find(sign)
+        while at >= 0:
+            yield at, sign
+            at = text.find(sign, at + len(sign))

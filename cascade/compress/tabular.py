@@ -16,7 +16,7 @@ _Span = tuple[int, int]
 _RULER = re.compile(r"\n[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*(?=\n|\Z)")
 _PIPE_LINE = re.compile(r"\n[ \t]*\|[^\n]*\|[ \t]*(?=\n|\Z)")
 _TAB = re.compile(r"\t(?<=\S\t)")
-_TIGHT_COMMA = re.compile(r",(?=[^\s\d])")
+_TIGHT_COMMA = re.compile(r",(?=\S)")
 _COMMAS = re.compile(r"[^,\n ]+(?:[ ][^,\n ]+)*(?:,[^,\n ][^,\n]*|,){2,}")
 _WIDE_GAP = re.compile(r"  (?<=[^\s.!?:;,]  ) *(?=\S)")
 _HTML_END = re.compile(r"</table>", re.IGNORECASE)

@@ -107,19 +107,21 @@ def cut_into_units(text: str, whole: Sequence[Span]) -> list[Unit]:
     """
     cuts: list[int] = []
     at = span = 0
+    no_more = (len(text) + 1, len(text) + 1)
+    begins, ends = whole[0] if whole else no_more
     for match in _END.finditer(text):
         sign, cut = match.span()
-        while span < len(whole) and whole[span][1] <= sign:
+        while ends <= sign:
             span += 1
-        if span < len(whole) and whole[span][0] < cut:
+            begins, ends = whole[span] if span < len(whole) else no_more
+        if begins < cut:
             continue  # the sign is in a protected part, or the space after it is
         if text[sign] == "." and _is_abbreviation(text, sign):
             continue
-        if cut > at:
-            if cut - at > LONGEST_CHARS:
-                cuts += _cuts_between(text, at, cut, whole)
-            cuts.append(cut)
-            at = cut
+        if cut - at > LONGEST_CHARS:
+            cuts += _cuts_between(text, at, cut, whole)
+        cuts.append(cut)
+        at = cut
     if at < len(text):
         if len(text) - at > LONGEST_CHARS:
             cuts += _cuts_between(text, at, len(text), whole)
@@ -144,7 +146,7 @@ def is_letter_start(text: str, place: int) -> bool:
 
 def _is_abbreviation(text: str, dot: int) -> bool:
     """Return whether a full stop belongs to the word before it: an initial, or a known abbreviation."""
-    begin = text.rfind(" ", max(0, dot - 7), dot) + 1
+    begin = text.rfind(" ", dot - 7 if dot > 7 else 0, dot) + 1
     if begin == 0:  # a longer word, or one that begins the text or a line
         return False
     word = text[begin : dot + 1].lstrip("(\"'")

@@ -31,6 +31,9 @@ def minified(context: str) -> str:
         ("```\nx  =  1   \n```\ny  z", "```\nx  =  1   \n```\ny z"),
         ("```\nopen  fence", "```\nopen  fence"),
         ("name   age\nbob     12\nal      13", "name   age\nbob     12\nal      13"),
+        ("x,  y,z\n1,2,3  \n4,5,6  \n7,8,9", "x, y,z\n1,2,3  \n4,5,6  \n7,8,9"),
+        ("do(a,  b);\n// so  it is\nit  ends", "do(a,  b);\n// so  it is\nit ends"),
+        ("f(a,  b)  \nend  it", "f(a,  b)  \nend it"),
         ("é  ü  日本  語", "é ü 日本 語"),
     ],
 )
