@@ -64,6 +64,7 @@ class Choice:
         self._headings = self._heading_of()
         self._order = rank(self._texts, draft.question).order
         self.least = 0.0
+        self._least_kept: dict[bool, tuple[list[int], float]] = {}
 
     def fit(self, room: float, *, closest: bool) -> list[int] | None:
         """Return what becomes of every piece so that about `room` tokens are kept at most.
@@ -76,11 +77,8 @@ class Choice:
         Returns:
             `CUT`, `BARE` or `KEPT` for each piece; None when it cannot be.
         """
-        state = [BARE if unit.locked else CUT for unit in self._of]
-        must = self._ends if closest else self._ends | self._anchored
-        for i in must:
-            state[i] = KEPT
-        used = self.least = self._used(state)
+        state, used = self._start(closest=closest)
+        self.least = used
         if used > room:
             return None
         # What ranks best comes before whole sentences around what is protected, but leaves them room.
@@ -88,6 +86,16 @@ class Choice:
         used = self._fill(state, used, room, (i for i in self._order if state[i] == BARE))
         self._fill(state, used, room, self._order)
         return state
+
+    def _start(self, *, closest: bool) -> tuple[list[int], float]:
+        """Return what becomes of every piece when only what must be kept is, and about how many tokens it is."""
+        if closest not in self._least_kept:
+            state = [BARE if unit.locked else CUT for unit in self._of]
+            for i in self._ends if closest else self._ends | self._anchored:
+                state[i] = KEPT
+            self._least_kept[closest] = (state, self._used(state))
+        state, used = self._least_kept[closest]
+        return list(state), used
 
     def _fill(self, state: list[int], used: float, room: float, order: Iterable[int]) -> float:
         """Keep pieces in this order as far as there is room; return the tokens that are used then."""

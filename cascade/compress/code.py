@@ -53,7 +53,7 @@ def fence_spans(text: str) -> list[_Span]:
     They pair as in CommonMark: one that opens a line is closed by one that is alone on its line. One in
     the middle of a line is closed by the next of its length.
     """
-    if "```" not in text and "~~~" not in text:
+    if "```" not in text and ("~" not in text or "~~~" not in text):
         return []
     found: list[_Span] = []
     opened: tuple[int, str, int, bool] | None = None  # place, sign, length, whether it opens a line

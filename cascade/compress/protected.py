@@ -22,7 +22,7 @@ __all__ = ["Layout", "Span", "gaps", "merge", "overlapping", "read_layout"]
 Span = tuple[int, int]
 """Beginning and end of a part of a text, in characters; the end is not in it."""
 
-_URL_SIGNS = ("://", "www.", "mailto:", "data:")
+_URL_SIGNS = ("www.", "://", "mailto:", "data:")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]{0,20}\Z", re.ASCII)
 _URL_REST = re.compile(r"[^\s<>\"`]*")
 _LINK = re.compile(r"\]\([^()\n]{0,100000}\)")

@@ -57,7 +57,7 @@ def column_spans(text: str) -> list[_Span]:
         found += _same_commas(text)
     if "  " in text:
         found += _aligned(text)
-    if "<table" in text or "<TABLE" in text:
+    if "<" in text and ("<table" in text or "<TABLE" in text):
         found += _html_tables(text)
     return found
 

@@ -84,14 +84,12 @@ class Unit(msgspec.Struct, frozen=True, gc=False):
         end: Where the next one begins.
         locked: Whether something in it must not change, so that it cannot be left out.
         heading: Whether it is the heading of what follows it.
-        ends_paragraph: Whether a blank line follows it, or the text ends with it.
     """
 
     begin: int
     end: int
     locked: bool
     heading: bool
-    ends_paragraph: bool
 
 
 def cut_into_units(text: str, whole: Sequence[Span]) -> list[Unit]:
@@ -179,16 +177,18 @@ def _cuts_between(text: str, begin: int, end: int, whole: Sequence[Span]) -> lis
 def _units(text: str, cuts: Sequence[int], whole: Sequence[Span]) -> list[Unit]:
     units: list[Unit] = []
     at = span = 0
+    no_more = (len(text) + 1, len(text) + 1)
+    begins, ends = whole[0] if whole else no_more
     for cut in cuts:
-        while span < len(whole) and whole[span][1] <= at:
+        while ends <= at:
             span += 1
-        locked = span < len(whole) and whole[span][0] < cut
+            begins, ends = whole[span] if span < len(whole) else no_more
+        locked = begins < cut
         if text[cut - 1] != "\n":
-            units.append(Unit(at, cut, locked, False, cut == len(text)))
+            units.append(Unit(at, cut, locked, False))
         else:
             bare = text[at:cut].rstrip()
             heading = text[at] == "#" or (len(bare) < 80 and bare[-1:] == ":")
-            last = cut == len(text) or text.count("\n", at + len(bare), cut) > 1
-            units.append(Unit(at, cut, locked, heading, last))
+            units.append(Unit(at, cut, locked, heading))
         at = cut
     return units
