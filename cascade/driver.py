@@ -165,9 +165,7 @@ class Driver:
         self._caching = caching
         one = len(ladder.rungs) == 1  # there is no other rung to ask beside it
         self._hedging = None if hedge is None or one else Hedging(hedge)
-        self._is_bounded = self._hedging is None and _keep_deadlines(
-            client, scorer, spending, caching, clock
-        )
+        self._is_bounded = _keep_deadlines(client, scorer, spending, caching, clock)
         self._scopes: set[anyio.CancelScope] = set()
         self._cut = False
 
@@ -193,61 +191,45 @@ class Driver:
         """
         if self._cut:  # closed while this ask was on its way
             return self._wind_up(steps, ask)
+        calls: SideBySide | None = None
+        if self._hedging is not None and ask.context.idempotent:
+            chosen = None if ask.outlet is None else ask.outlet.chosen
+            go_on, perform = partial(self._perform, steps, ask), partial(self._call, ask)
+            calls = SideBySide(go_on, perform, self._hedging, self._clock, chosen)
         if self._is_bounded and ask.outlet is None:  # nobody bounds the time of who reads a stream
-            ending = await self._perform(steps, ask, partial(self._call_alone, ask))
-            await self._breathe(ask)
-            return ending
-        return await self._run_watched(steps, ask)
+            ending = await self._walk(steps, ask, calls)
+        else:
+            ending = await self._walk_watched(steps, ask, calls)
+        if ask.called_at is None:
+            # Let others run: a row of asks that wait for nothing would keep the loop to itself.
+            await anyio.lowlevel.cancel_shielded_checkpoint()
+        unneeded = None if calls is None else calls.unneeded(self._ladder, ending)
+        return with_unneeded(ending, unneeded) if unneeded else ending
 
-    async def _run_watched(self, steps: Generator[Effect, Outcome, Ending], ask: Ask) -> Ending:
+    async def _walk_watched(
+        self, steps: Generator[Effect, Outcome, Ending], ask: Ask, calls: SideBySide | None
+    ) -> Ending:
         """Run a walk some part of which may not end by itself in time."""
         deadline = ask.context.deadline
         if deadline is None:
             scope = anyio.CancelScope()
         else:
             scope = anyio.move_on_after(deadline - self._clock.monotonic())
-        calls: SideBySide | None = None
         ending: Ending | None = None
         self._scopes.add(scope)
         try:
             with scope:
-                if self._hedging is None or not ask.context.idempotent:
-                    ending = await self._perform(steps, ask, partial(self._call_alone, ask))
-                else:
-                    chosen = None if ask.outlet is None else ask.outlet.chosen
-                    calls = SideBySide(partial(self._call, ask), self._hedging, self._clock, chosen)
-                    ending = await self._perform_beside(steps, ask, calls)
+                ending = await self._walk(steps, ask, calls)
         finally:
             self._scopes.discard(scope)
-        if ending is None:
-            ending = self._wind_up(steps, ask)
-        await self._breathe(ask)
-        if calls is None:
-            return ending
-        unneeded = calls.unneeded(self._ladder, ending)
-        return with_unneeded(ending, unneeded) if unneeded else ending
+        return self._wind_up(steps, ask) if ending is None else ending
 
-    async def _breathe(self, ask: Ask) -> None:
-        """Let others run if nothing was waited for: a row of such asks would keep the loop to itself."""
-        if ask.called_at is None:
-            await anyio.lowlevel.cancel_shielded_checkpoint()
-
-    async def _perform_beside(
-        self, steps: Generator[Effect, Outcome, Ending], ask: Ask, calls: SideBySide
+    async def _walk(
+        self, steps: Generator[Effect, Outcome, Ending], ask: Ask, calls: SideBySide | None
     ) -> Ending:
-        """Run a walk whose calls may run side by side; errors leave as themselves."""
-        ending: Ending | None = None
-        raised: Exception | None = None
-        async with anyio.create_task_group() as calls.group:
-            try:
-                ending = await self._perform(steps, ask, calls.call)
-            except Exception as exc:  # noqa: BLE001 - raised again, out of the task group's own wrapping
-                raised = exc
-            calls.group.cancel_scope.cancel()
-        if ending is None:
-            assert raised is not None
-            raise raised
-        return ending
+        if calls is not None:
+            return await calls.run()
+        return await self._perform(steps, ask, partial(self._call_alone, ask))
 
     async def _perform(
         self,
@@ -255,8 +237,9 @@ class Driver:
         ask: Ask,
         call: Callable[[Call], Awaitable[Answered | Failed]],
     ) -> Ending:
+        """Run a walk from where it is to its end."""
         try:
-            effect = ask.pending = next(steps)
+            effect = ask.pending = next(steps) if ask.pending is None else ask.pending
             while True:
                 ask.attempts = effect.attempts
                 outcome: Outcome

@@ -2,11 +2,15 @@
 
 The first answer goes to the walk, which judges it like any other. The other call runs on: if the walk
 then asks for that rung, its answer is waited for; if not, it is cancelled at the end, and paid for.
+
+A call that is quick enough runs where the walk does. Once it is too slow, the walk goes on beside it,
+in a task of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import anyio
 from anyio.abc import TaskGroup
@@ -15,6 +19,7 @@ from msgspec.structs import replace
 from .ladder import Ladder
 from .ports import Clock
 from .pricing import cost_usd
+from .resilience.deputy import Deputy
 from .resilience.hedge import Hedging
 from .types import Attempt, ModelCall
 from .walk import Answered, Call, Ending, Failed
@@ -23,65 +28,107 @@ __all__ = ["SideBySide"]
 
 Perform = Callable[[int, ModelCall], Awaitable[Answered | Failed]]
 
+GoOn = Callable[[Callable[[Call], Awaitable[Answered | Failed]]], Awaitable[Ending]]
+"""Runs the walk from where it is to its end, with what performs its calls."""
+
+
+class _Ended(Exception):
+    """The walk has come to its end elsewhere."""
+
+    def __init__(self, ending: Ending) -> None:
+        self.ending = ending
+
 
 class _Run:
-    """One call: its outcome once it has one."""
+    """One call: its outcome once it has one, or the mistake of ours that it came to."""
+
+    __slots__ = ("began", "error", "outcome")
 
     def __init__(self, began: float) -> None:
         self.began = began
         self.outcome: Answered | Failed | None = None
+        self.error: Exception | None = None
 
 
 class SideBySide:
     """The calls of one ask.
 
     Args:
+        go_on: Runs the walk from where it is to its end.
         perform: Performs one call.
         hedging: Says after which time a second call may be started.
         clock: Time source.
         chosen: Returns the rung whose answer a reader is being told already: only its outcome counts
             then, and no other call is started. None: nobody reads.
-
-    Attributes:
-        group: Runs the calls; to be set before the first, and its end is the end of them all.
     """
 
-    group: TaskGroup
+    __slots__ = (
+        "_changed",
+        "_chosen",
+        "_clock",
+        "_ending",
+        "_go_on",
+        "_group",
+        "_hedging",
+        "_perform",
+        "_runs",
+    )
 
     def __init__(
         self,
+        go_on: GoOn,
         perform: Perform,
         hedging: Hedging,
         clock: Clock,
         chosen: Callable[[], int | None] | None = None,
     ) -> None:
+        self._go_on = go_on
         self._perform = perform
         self._chosen = chosen
         self._hedging = hedging
         self._clock = clock
         self._runs: dict[int, _Run] = {}
-        self._changed = anyio.Event()
+        self._changed: anyio.Event | None = None
+        self._group: TaskGroup | None = None
+        self._ending: Ending | None = None
 
-    async def call(self, effect: Call) -> Answered | Failed:
+    async def run(self) -> Ending:
+        """Run the walk to its end."""
+        try:
+            return await self._go_on(self._call)
+        except _Ended as end:
+            return end.ending
+
+    async def _call(self, effect: Call) -> Answered | Failed:
         """Return the outcome of the rung that was to be called, or of its backup if that is the first."""
-        wanted = self._runs.get(effect.rung)
-        if wanted is None:
+        if effect.rung not in self._runs:
             self._hedging.count_call()
-            wanted = self._start(effect.rung, effect.call)
-            await self._perhaps_back_up(effect, wanted)
-        while True:
-            chosen = None if self._chosen is None else self._chosen()
-            if wanted.outcome is not None and chosen in (None, effect.rung):
-                del self._runs[effect.rung]
-                return wanted.outcome
-            for rung, run in self._runs.items():
-                passed_on = chosen == rung and run.outcome is not None
-                if passed_on or (chosen is None and isinstance(run.outcome, Answered)):
-                    del self._runs[rung]
-                    assert run.outcome is not None
-                    return replace(run.outcome, rung=rung)
-            self._changed = anyio.Event()
-            await self._changed.wait()
+            if not self._runs:
+                return await self._call_here(effect)
+            self._start(effect.rung, effect.call)
+        return await self._first_outcome(effect.rung)
+
+    async def _call_here(self, effect: Call) -> Answered | Failed:
+        """Return the outcome of a call beside which there is none.
+
+        Raises:
+            _Ended: It was slow, and the walk has come to its end beside it.
+        """
+        if effect.backup is None:
+            return await self._perform(effect.rung, effect.call)
+        model = effect.call.model
+        delay_s = self._hedging.delay_s(model)
+        run = self._runs[effect.rung] = _Run(self._clock.monotonic())
+        performing = self._run(run, effect.rung, effect.call)
+        if delay_s is None:
+            await performing
+        else:
+            take_over = partial(self._take_over, model, effect.backup, run)
+            await Deputy(take_over).wait_for(performing, delay_s)
+        if self._ending is not None:
+            raise _Ended(self._ending)
+        self._hedging.note_latency(model, self._clock.monotonic() - run.began)
+        return self._outcome(effect.rung)
 
     def unneeded(self, ladder: Ladder, ending: Ending) -> list[Attempt]:
         """Return what was asked and not needed, as attempts; to be called at the end."""
@@ -93,34 +140,64 @@ class SideBySide:
             if rung not in told
         ]
 
-    def _start(self, rung: int, call: ModelCall) -> _Run:
+    async def _take_over(
+        self, model: str, backup: tuple[int, ModelCall], wanted: _Run, deputy: Deputy
+    ) -> None:
+        """Start the backup of a slow call and go on with the walk, unless that must not be."""
+        read = self._chosen is not None and self._chosen() is not None
+        if wanted.outcome is not None or read or not self._hedging.take_nowait():
+            return
+        self._hedging.note_latency(model, self._clock.monotonic() - wanted.began)
+        raised: Exception | None = None
+        async with anyio.create_task_group() as self._group:
+            self._start(*backup)
+            try:
+                self._ending = await self.run()
+            except Exception as exc:  # noqa: BLE001 - raised again, out of the group's own wrapping
+                raised = exc
+            self._group.cancel_scope.cancel()
+        if raised is not None:
+            raise raised
+        deputy.stop_waiting()
+
+    def _start(self, rung: int, call: ModelCall) -> None:
+        assert self._group is not None
         run = self._runs[rung] = _Run(self._clock.monotonic())
-        self.group.start_soon(self._run, run, rung, call)
-        return run
+        self._group.start_soon(self._run, run, rung, call)
 
     async def _run(self, run: _Run, rung: int, call: ModelCall) -> None:
-        run.outcome = await self._perform(rung, call)
-        self._changed.set()
+        try:
+            run.outcome = await self._perform(rung, call)
+        except Exception as exc:  # noqa: BLE001 - raised again, where the walk is
+            run.error = exc
+        if self._changed is not None:
+            self._changed.set()
 
-    async def _perhaps_back_up(self, effect: Call, wanted: _Run) -> None:
-        """Start the backup when the wanted call is not done within the delay."""
-        if effect.backup is None or len(self._runs) > 1:
-            return
-        model = effect.call.model
-        delay_s = self._hedging.delay_s(model)
-        if delay_s is not None:
-            with anyio.move_on_after(delay_s):
-                while wanted.outcome is None:
-                    self._changed = anyio.Event()
-                    await self._changed.wait()
-            read = self._chosen is not None and self._chosen() is not None
-            if wanted.outcome is None and not read and self._hedging.take_nowait():
-                self._start(*effect.backup)
-        else:
-            while wanted.outcome is None:
-                self._changed = anyio.Event()
-                await self._changed.wait()
-        self._hedging.note_latency(model, self._clock.monotonic() - wanted.began)
+    async def _first_outcome(self, wanted: int) -> Answered | Failed:
+        """Wait for the wanted rung's outcome, or for the answer of another one if that is the first."""
+        while True:
+            chosen = None if self._chosen is None else self._chosen()
+            if self._is_over(wanted) and chosen in (None, wanted):
+                return self._outcome(wanted)
+            for rung, run in self._runs.items():
+                passed_on = chosen == rung and self._is_over(rung)
+                is_first = chosen is None and isinstance(run.outcome, Answered)
+                if passed_on or is_first or run.error is not None:
+                    return replace(self._outcome(rung), rung=rung)
+            self._changed = anyio.Event()
+            await self._changed.wait()
+
+    def _is_over(self, rung: int) -> bool:
+        run = self._runs[rung]
+        return run.outcome is not None or run.error is not None
+
+    def _outcome(self, rung: int) -> Answered | Failed:
+        """Return what became of a call that is over, and forget it."""
+        run = self._runs.pop(rung)
+        if run.error is not None:
+            raise run.error
+        assert run.outcome is not None
+        return run.outcome
 
     def _unneeded(
         self, rung: int, run: _Run, ladder: Ladder, ending: Ending, now: float

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import anyio
 import msgspec
 
 from ..budget import cost_of_failure
@@ -19,6 +18,7 @@ from ..ports import Clock, Listener
 from ..pricing import cost_usd
 from ..types import Answer, Chunk, Try
 from .deployment import Deployment
+from .deputy import Deputy
 
 __all__ = ["Hedge", "Hedging", "race"]
 
@@ -117,7 +117,6 @@ class _Run:
     answer: Answer | None = None
     error: Exception | None = None
     ended_at: float | None = None
-    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
 
     @property
     def decides(self) -> bool:
@@ -126,54 +125,88 @@ class _Run:
         return self.answer is not None or failed
 
 
-@dataclass(slots=True, eq=False)
 class _Race:
-    ask: Callable[[Deployment, Listener | None], Awaitable[Answer]]
-    candidates: Iterator[Deployment]
-    clock: Clock
-    refusals: list[NotCalled]
-    listener: Listener | None
-    stirred: anyio.Event = field(default_factory=anyio.Event)
-    settled: anyio.Event = field(default_factory=anyio.Event)
-    runs: list[_Run] = field(default_factory=list)
-    heard: _Run | None = None
+    """The two requests of one call: the first in the caller's task, the second in its deputy's."""
 
-    def enter(self) -> _Run:
+    __slots__ = (
+        "_ask",
+        "_candidates",
+        "_deputy",
+        "_hedging",
+        "_listener",
+        "_refusals",
+        "clock",
+        "heard",
+        "runs",
+    )
+
+    def __init__(
+        self,
+        ask: Callable[[Deployment, Listener | None], Awaitable[Answer]],
+        candidates: Iterator[Deployment],
+        hedging: Hedging,
+        clock: Clock,
+        refusals: list[NotCalled],
+        listener: Listener | None,
+    ) -> None:
+        self._ask = ask
+        self._candidates = candidates
+        self._deputy = Deputy(self._ask_second)
+        self._hedging = hedging
+        self._listener = listener
+        self._refusals = refusals
+        self.clock = clock
+        self.heard: _Run | None = None
+        self.runs: list[_Run] = []
+
+    async def run(self, delay_s: float) -> None:
+        """Run it to its end."""
+        await self._deputy.wait_for(self._ask_one(self._enter()), delay_s)
+        if len(self.runs) > 1 and self.runs[1].deployment is None:
+            self._hedging.give_back()
+
+    async def _ask_second(self, deputy: Deputy) -> None:
+        if self.heard is None and self._hedging.take_nowait():
+            await self._ask_one(self._enter())
+
+    def _enter(self) -> _Run:
         run = _Run(self.clock.monotonic())
         self.runs.append(run)
         return run
 
-    async def run(self, run: _Run) -> None:
+    async def _ask_one(self, run: _Run) -> None:
         """Ask one deployment after the other until one takes the call."""
-        ear = None if self.listener is None else _Ear(self, run, self.listener)
-        with run.scope:
-            try:
-                for deployment in self.candidates:
-                    run.deployment, run.began = deployment, self.clock.monotonic()
-                    try:
-                        answer = await self.ask(deployment, ear)
-                        if self.heard in (None, run):
-                            run.answer = answer
-                        break
-                    except NotCalled as exc:
-                        self.refusals.append(exc)
-                        run.deployment = None
-            except Exception as exc:  # noqa: BLE001 - raised again by `race`, outside of the task group
-                run.error = exc
-        run.ended_at = self.clock.monotonic()
-        if run.decides or all(other.ended_at is not None for other in self.runs):
-            self.settled.set()
-            self.stirred.set()
+        ear = None if self._listener is None else _Ear(self, run, self._listener)
+        try:
+            for deployment in self._candidates:
+                run.deployment, run.began = deployment, self.clock.monotonic()
+                try:
+                    answer = await self._ask(deployment, ear)
+                    if self.heard in (None, run):
+                        run.answer = answer
+                    break
+                except NotCalled as exc:
+                    self._refusals.append(exc)
+                    run.deployment = None
+        except Exception as exc:  # noqa: BLE001 - raised again by `race`
+            run.error = exc
+        finally:
+            run.ended_at = self.clock.monotonic()
+        if run.decides:
+            self._end_other(run)
 
     def hear(self, run: _Run) -> bool:
-        """Let the run that is heard first win, and end the others; return whether it is this one."""
+        """Let the run that is heard first win, and end the other; return whether it is this one."""
         if self.heard is None:
             self.heard = run
-            self.stirred.set()
-            for other in self.runs:
-                if other is not run:
-                    other.scope.cancel()
+            self._end_other(run)
         return self.heard is run
+
+    def _end_other(self, run: _Run) -> None:
+        if run is self.runs[0]:
+            self._deputy.dismiss()
+        else:
+            self._deputy.stop_waiting()
 
 
 class _Ear:
@@ -232,21 +265,8 @@ async def race(
     Raises:
         ProviderError: Of the first request; its `tries` hold the second.
     """
-    race = _Race(ask, candidates, clock, refusals, listener)
-    async with anyio.create_task_group() as tasks:
-        first = race.enter()
-        tasks.start_soon(race.run, first)
-        with anyio.move_on_after(delay_s):
-            await race.stirred.wait()
-        hedged = not race.stirred.is_set() and hedging.take_nowait()
-        if hedged:
-            tasks.start_soon(race.run, race.enter())
-        if not race.settled.is_set():
-            await race.settled.wait()
-        if hedged:  # to cancel an empty group is not free
-            tasks.cancel_scope.cancel()
-    if hedged and race.runs[1].deployment is None:
-        hedging.give_back()
+    race = _Race(ask, candidates, hedging, clock, refusals, listener)
+    await race.run(delay_s)
     return _outcome(race, hedging, model)
 
 

@@ -235,6 +235,7 @@ async def test_a_hedge_that_nobody_takes_is_none() -> None:
     async def let_go_late() -> None:
         while not second.calls:
             await anyio.sleep(0.001)
+        await anyio.wait_all_tasks_blocked()  # it has been refused
         slow.let_go.set()
 
     async with anyio.create_task_group() as tasks:
@@ -275,8 +276,9 @@ async def test_a_share_of_calls_is_hedged_at_most() -> None:
     assert (len(answers), len(second.calls)) == (20, 5)
 
 
-async def test_no_task_is_started_without_hedging() -> None:
-    """A pool that does not hedge runs its calls in the caller's own task."""
+@pytest.mark.parametrize("hedge", [None, NEVER_SO_LONG], ids=["not hedged", "hedged if slow"])
+async def test_a_quick_call_runs_in_the_callers_own_task(hedge: Hedge | None) -> None:
+    """A task a call would cost more than all else that stands before a client."""
     tasks: set[int] = set()
 
     class Noting(ScriptedClient):
@@ -285,7 +287,7 @@ async def test_no_task_is_started_without_hedging() -> None:
             return await super().complete(call)
 
     client = Noting({"m": ["a"]})
-    pool = Pool("both", [Member("us", client), Member("eu", client)])
+    pool = Pool("both", [Member("us", client), Member("eu", client)], hedge=hedge)
     for _ in range(3):
         await pool.complete(call())
     assert tasks == {anyio.get_current_task().id}
