@@ -8,7 +8,7 @@ import logging
 import math
 import signal
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import anyio
@@ -58,6 +58,7 @@ async def serve_on(
     gate: Gate,
     settings: ServeSettings,
     *,
+    told: Sequence[int],
     beside: tuple[Callable[[], Coroutine[Any, Any, None]], ...],
     stops_at: tuple[signal.Signals, ...] = (signal.SIGTERM, signal.SIGINT),
 ) -> None:
@@ -68,6 +69,7 @@ async def serve_on(
         ladders: What is served.
         gate: Keys and bounds.
         settings: What the server is told.
+        told: Signals to end that have come before, as `stopping.noting` notes them.
         beside: Run as long as the server does.
         stops_at: Signals that end it.
     """
@@ -92,14 +94,14 @@ async def serve_on(
             ladders,
             settings.grace_s,
             stops_at,
+            told,
         )
         gc.collect()
         gc.freeze()  # what is loaded by now stays: looking through it again costs every request
         async with anyio.create_task_group() as tasks:
             for task in beside:
                 tasks.start_soon(task)
-            # uvicorn raises the signal again when it is done, which would be exit code 143.
-            signal.signal(signal.SIGTERM, lambda *_: None)
+            # uvicorn raises the signal again when it is done: it is noted then, and kills nobody.
             await server.serve(sockets=[listener])
             tasks.cancel_scope.cancel()
     finally:
@@ -116,16 +118,30 @@ class _Server(uvicorn.Server):
         ladders: Ladders,
         grace_s: float | None,
         stops_at: tuple[signal.Signals, ...],
+        told: Sequence[int],
     ) -> None:
         super().__init__(config)
         self._ladders = ladders
         self._grace_s = grace_s
         self._stops_at = stops_at
+        self._told = told
+        self._told_early = False
+        self._begun = False
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """Begin the end."""
-        if sig in self._stops_at:
+        """Begin the end; while uvicorn begins, which may then forget to drain, a little later."""
+        if sig not in self._stops_at:
+            return
+        if self._begun:
             super().handle_exit(sig, frame)
+        else:
+            self._told_early = True
+
+    async def main_loop(self) -> None:
+        """Serve, until the end: at once, if that was wanted before there was this loop."""
+        self._begun = True
+        self.should_exit = self.should_exit or bool(self._told) or self._told_early
+        await super().main_loop()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no connections any more, and let what is under way come to its end."""

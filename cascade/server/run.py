@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import signal
+from collections.abc import Sequence
 
 import anyio
 
@@ -14,6 +16,7 @@ from .process import loop_options, make_gate, serve_on
 from .served import Ladders
 from .settings import ServeSettings
 from .shared_metrics import shared_metrics
+from .stopping import noting
 from .supervisor import Supervisor
 from .watching import Watch
 
@@ -38,11 +41,12 @@ def serve(settings: ServeSettings) -> None:
         with shared_metrics() as metrics:
             Supervisor(settings, metrics).run()
     else:
-        anyio.run(_serve_alone, settings, backend_options=loop_options())
+        with noting(signal.SIGTERM) as told:
+            anyio.run(_serve_alone, settings, told, backend_options=loop_options())
     _log.info("closed")
 
 
-async def _serve_alone(settings: ServeSettings) -> None:
+async def _serve_alone(settings: ServeSettings, told: Sequence[int]) -> None:
     gate = make_gate(settings)
     ladders = Ladders(settings.files)
     watch = Watch(ladders, gate, settings.keys)  # before loading: a change meanwhile is noticed
@@ -50,4 +54,5 @@ async def _serve_alone(settings: ServeSettings) -> None:
         await ladders.open()
         names = [served.name for served in ladders.all()]
         _log.info("listening", extra={"fields": {"url": url_of(listener), "ladders": names}})
-        await serve_on(listener, ladders, gate, settings, beside=(watch.files, watch.hang_ups))
+        beside = (watch.files, watch.hang_ups)
+        await serve_on(listener, ladders, gate, settings, told=told, beside=beside)

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import Sequence
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -22,6 +23,7 @@ from .orders import Load, Loaded, Ready, Refuse, Take
 from .process import loop_options, make_gate, serve_on
 from .served import CannotLoad, Ladders, Made
 from .settings import ServeSettings
+from .stopping import noting
 from .watching import POLL_S
 
 __all__ = ["work"]
@@ -47,12 +49,16 @@ def work(
     log_to_stderr(settings.log_level, {"worker": number})
     for not_ours in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to all: one decides
         signal.signal(not_ours, signal.SIG_IGN)
-    with listener, line:
-        anyio.run(_work, settings, listener, line, first, backend_options=loop_options())
+    with listener, line, noting(signal.SIGTERM) as told:
+        anyio.run(_work, settings, listener, line, first, told, backend_options=loop_options())
 
 
 async def _work(
-    settings: ServeSettings, listener: socket.socket, line: Connection, first: Load
+    settings: ServeSettings,
+    listener: socket.socket,
+    line: Connection,
+    first: Load,
+    told: Sequence[int],
 ) -> None:
     ladders = Ladders(settings.files, workers=settings.workers)
     try:
@@ -60,8 +66,8 @@ async def _work(
         await ladders.open(first.ladders)
     except ConfigError as exc:
         file = exc.file if isinstance(exc, CannotLoad) else settings.keys or settings.files[0]
-        told = exc.told if isinstance(exc, CannotLoad) else (str(exc),)
-        line.send(Loaded(turn=first.turn, failures={file: told}))
+        why = exc.told if isinstance(exc, CannotLoad) else (str(exc),)
+        line.send(Loaded(turn=first.turn, failures={file: why}))
         return
     ladders.refuse(first.failures)
     orders = _Orders(line, ladders, gate, settings.keys)
@@ -73,6 +79,7 @@ async def _work(
         ladders,
         gate,
         settings,
+        told=told,
         beside=(orders.follow, orders.close_retired, partial(_publish, ladders, gate)),
         stops_at=(signal.SIGTERM,),
     )
