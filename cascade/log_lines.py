@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import zlib
 from collections.abc import Iterator
@@ -44,7 +45,9 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 return
             lines = _unpacked(path, file) if start[:2] == _GZIP else file
             for number, line in enumerate(lines, start=1):
-                if not line.isspace():
+                if number == 1:
+                    line = line.removeprefix(codecs.BOM_UTF8)  # what Windows puts before text
+                if line and not line.isspace():
                     yield number, line
     except OSError as exc:
         raise LogError(f"{path}: {exc.strerror or type(exc).__name__}") from exc

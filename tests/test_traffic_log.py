@@ -34,6 +34,15 @@ def read(*paths: Path) -> list[str]:
     return [r.id for r in TrafficLog(paths=paths)]
 
 
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path: Path, packed: bool) -> None:
+    """Windows puts one before text; the file is read as if it were not there."""
+    text = "\ufeff" + "".join(json.dumps(row(i)) + "\r\n" for i in (1, 2))
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
+    assert read(log) == ["r1", "r2"]
+
+
 def test_several_files_and_folders_are_read_in_order(tmp_path: Path) -> None:
     """Plain and gzipped alike; the name does not matter, the content does."""
     first = write(tmp_path / "a.jsonl", [row(1), row(2)])
@@ -122,6 +131,49 @@ def test_unknown_fields_are_counted_by_name(tmp_path: Path) -> None:
     assert all(type(r) is TrafficRow for r in rows)
     assert len(list(log)) == 3
     assert log.ignored["foo"] == 2  # of the last reading
+
+
+def test_nulls_and_numbers_where_text_is_optional(tmp_path: Path) -> None:
+    """Tables have null where they know nothing, and number their rows."""
+    nothing = dict.fromkeys(("task", "split", "reference", "messages"))
+    chat = [{"role": "user", "content": "hello"}]
+    rows = [
+        row(1) | nothing | {"id": 17},
+        row(2) | nothing | {"id": None, "grade": None},
+        {"id": "r3", "messages": chat, "responses": row(3)["responses"]},
+        {"id": "r4", "prompt": None, "messages": chat, "responses": row(4)["responses"]},
+    ]
+    log = TrafficLog(paths=[write(tmp_path / "log.jsonl", rows)])
+    found = list(log)
+    assert [(r.id, r.split, r.prompt) for r in found] == [
+        ("17", "", "question 1"),
+        ("", "", "question 2"),
+        ("r3", "", "hello"),
+        ("r4", "", "hello"),
+    ]
+    assert log.ignored == {"grade": 1}
+    assert not log.skipped
+
+
+def test_numbers_as_other_writers_hold_them(tmp_path: Path) -> None:
+    """Verdicts as true and false, counts as floats with NaN in the gaps."""
+    answers: list[dict[str, Any]] = [
+        {"score": True, "prompt_tokens": 14.0},
+        {"score": False, "prompt_tokens": math.nan},
+        {"logprobs": [None, -0.5], "top_logprobs": [[-0.5, None]]},
+    ]
+    rows = [row(i, **answer) for i, answer in enumerate(answers)]
+    log = TrafficLog(paths=[write(tmp_path / "log.jsonl", rows)])
+    found = [r.responses[0] for r in log]
+    assert [(r.score, r.prompt_tokens, r.logprobs) for r in found] == [
+        (1.0, 14, None),
+        (0.0, None, None),
+        (1.0, None, None),
+    ]
+    assert log.ignored == {"responses[].logprobs (with null in them)": 1}
+    assert not log.skipped
+    with pytest.raises(LogError, match="prompt_tokens"):
+        read(write(tmp_path / "half.jsonl", [row(1, prompt_tokens=14.5)]))
 
 
 def test_unknown_fields_beside_what_is_wrong(tmp_path: Path) -> None:

@@ -12,13 +12,14 @@ from typing import Annotated
 import anyio
 import msgspec
 import typer
-from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 from cascade.errors import ConfigError, LogError
 from cascade.explain import format_usd
 from cascade.ports import Cache
 from cascade.types import CacheEntry
+
+from .fitting import print_table, stdout_console
 
 __all__ = ["ls_command", "rm_command", "show_command", "stats_command", "warm_command"]
 
@@ -52,22 +53,24 @@ def ls_command(
         for entry in entries:
             print(msgspec.json.encode(entry).decode())
         return
-    table = Table(box=None, pad_edge=False)
-    for name in ("key", "stored", "tenant", "model", "sure", "cost", "prompt"):
-        table.add_column(name, justify="right" if name in ("sure", "cost") else "left")
+    rows = []
     for entry in entries:
         sure = "-" if entry.confidence is None else f"{entry.confidence:.2f}"
         prompt = " ".join((entry.text or "-").split())[:60]
-        table.add_row(
-            entry.key[:12],
-            entry.stored_at[5:19].replace("T", " "),
-            entry.tenant or "-",
-            entry.model,
-            sure,
-            format_usd(entry.cost_usd),
-            prompt,
+        rows.append(
+            (
+                entry.key[:12],
+                entry.stored_at[5:19].replace("T", " "),
+                escape(entry.tenant or "-"),
+                escape(entry.model),
+                sure,
+                format_usd(entry.cost_usd),
+                escape(prompt),
+            )
         )
-    Console(width=None if Console().is_terminal else 200).print(table)
+    columns = ("key", "stored", "tenant", "model", "sure", "cost", "prompt")
+    words = ["key", "stored", "tenant", "model", "prompt"]
+    print_table(stdout_console(), columns, rows, words=words)
 
 
 def show_command(
@@ -178,14 +181,12 @@ def stats_command(config: _Config = None, json: _Json = False) -> None:
     if json:
         print(msgspec.json.format(msgspec.json.encode(told), indent=2).decode())
         return
-    table = Table(box=None, pad_edge=False)
-    table.add_column("what")
-    table.add_column("number", justify="right")
+    rows = []
     for part, numbers in told.items():
         for name, number in numbers.items():
             title = f"{part[:-1]} {name}" if part in ("models", "tenants") else name
-            table.add_row(title.replace("_", " "), f"{number:,}")
-    Console().print(table)
+            rows.append((escape(title.replace("_", " ")), f"{number:,}"))
+    print_table(stdout_console(), ("what", "number"), rows, words=["what"])
 
 
 def _used(log: Path) -> dict[str, int]:

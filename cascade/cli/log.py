@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 from cascade.explain import format_usd
 from cascade.log_reader import LogReader
 
+from .fitting import print_table, stdout_console
 from .log_export import export_command
 from .log_import import import_command
 from .log_label import label_command
@@ -50,15 +50,9 @@ def ls_command(
         for record in newest:
             print(msgspec.json.encode(record).decode())
     else:
-        table = Table(box=None, pad_edge=False)
-        for name in ("id", "time", "outcome", "model", "sure", "calls", "cost", "seconds"):
-            right = name in ("sure", "calls", "cost", "seconds")
-            table.add_column(name, justify="right" if right else "left", no_wrap=True)
-        for record in newest:
-            table.add_row(*_row(record))
-        console = Console()
-        # Into a file or a pipe the table is as wide as it needs to be.
-        Console(width=console.width if console.is_terminal else 200).print(table)
+        columns = ("id", "time", "outcome", "model", "sure", "calls", "cost", "seconds")
+        words = ["id", "time", "outcome", "model"]
+        print_table(stdout_console(), columns, [_row(r) for r in newest], words=words)
     mention_losses([reader])
 
 
@@ -86,7 +80,7 @@ def _row(record: dict[str, Any]) -> tuple[str, ...]:
         str(record.get("id", ""))[:8],
         str(record.get("time", ""))[5:19].replace("T", " "),
         str(record.get("outcome", "")),
-        str(record.get("model") or "-"),
+        escape(str(record.get("model") or "-")),
         f"{confidence:.2f}" if isinstance(confidence, int | float) else "-",
         str(sum(1 for a in record.get("attempts", ()) if a.get("verdict") != "skipped")),
         format_usd(record.get("cost_usd")),

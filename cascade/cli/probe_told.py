@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table as RichTable
 
 from cascade.exchange.probe_plan import Asked, Variant, variant_model
 from cascade.exchange.probe_price import RungPrice
@@ -17,6 +15,8 @@ from cascade.exchange.probe_scores import Scoring
 from cascade.exchange.probe_work import Progress
 from cascade.explain import format_usd
 from cascade.records import TrafficRow
+
+from .fitting import print_table, stdout_console
 
 if TYPE_CHECKING:
     from cascade.compress.clusters import TaskClusters
@@ -57,28 +57,25 @@ def tell_price(
         f"{'test' if tests == 1 else 'tests'}) a kind needs about {least:,} pairs, if no answer is lost"
     )
     print(scoring.told)
-    console = Console()
-    console = Console(width=console.width if console.is_terminal else 200, highlight=False)
-    table = RichTable(box=None, pad_edge=False, header_style="bold")
-    table.add_column("model", no_wrap=True)
-    for name in ("calls", "bought", "tokens in", "tokens out", "expected", "at most"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
+    columns = ("model", "calls", "bought", "tokens in", "tokens out", "expected", "at most", "")
+    rows = []
     for price in prices:
         assert price.rung.price is not None
         most = "no limit" if price.most_usd is None else format_usd(price.most_usd)
-        table.add_row(
-            escape(price.rung.model),
-            f"{price.calls:,}",
-            f"{price.bought:,}",
-            f"{price.tokens_in:,}",
-            f"{price.tokens_out:,}",
-            format_usd(price.expected_usd),
-            most,
-            f"${price.rung.price.input:g} in, ${price.rung.price.output:g} out a million; counted by "
-            f"{how[price.rung.model]}; output: {price.output}",
+        rows.append(
+            (
+                escape(price.rung.model),
+                f"{price.calls:,}",
+                f"{price.bought:,}",
+                f"{price.tokens_in:,}",
+                f"{price.tokens_out:,}",
+                format_usd(price.expected_usd),
+                most,
+                f"${price.rung.price.input:g} in, ${price.rung.price.output:g} out a million; counted "
+                f"by {how[price.rung.model]}; output: {price.output}",
+            )
         )
-    console.print(table)
+    print_table(stdout_console(), columns, rows, words=["model", ""])
     print(f"expected cost: about {format_usd(sum(price.expected_usd for price in prices))}")
 
 

@@ -11,11 +11,11 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table as RichTable
 
 from cascade.errors import ConfigError
 from cascade.explain import format_usd
 
+from .fitting import print_table, stdout_console
 from .logged import logged_actions
 from .prices import PriceList, read_prices
 from .tables import Logs, PricesOption, ReadLog, load_scorer, names_of, read_log, tell
@@ -397,28 +397,29 @@ def _number(value: float) -> float | None:
 
 
 def _print(summary: Summary, points: list[Point], report: dict[str, Any], read: ReadLog) -> None:
-    console = Console()
-    console = Console(width=console.width if console.is_terminal else 220, highlight=False)
+    from cascade.replay.words import name_of
+
+    console = stdout_console()
     low, high = summary.quality_ci
     where = f"split {read.split}" if read.split else "all rows"
     console.print(
         f"{summary.n:,} requests answered from the log ({where}), {summary.unknown:,} unknown"
     )
     if points:
-        table = RichTable(box=None, pad_edge=False, header_style="bold")
-        for name in ("cost", "quality", "95 %", "saving"):
-            table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("policy", no_wrap=True)
-        for point in points:
-            one = point.summary
-            table.add_row(
+        rows = [
+            (
                 format_usd(one.cost),
                 f"{one.quality:.4f}",
                 f"{one.quality_ci[0]:.4f}–{one.quality_ci[1]:.4f}",
                 "-" if one.saving is None else f"{one.saving:.1%}",
-                escape(point.policy.version),
+                escape(name_of(point.policy)),
             )
-        console.print(table)
+            for point in points
+            for one in (point.summary,)
+        ]
+        print_table(
+            console, ("cost", "quality", "95 %", "saving", "policy"), rows, words=["policy"]
+        )
         if report["lift"] is not None:
             saved = ", ".join(f"{v:.1%} at {float(k):.0%}" for k, v in report["saving_at"].items())
             console.print(
@@ -465,9 +466,10 @@ def _print(summary: Summary, points: list[Point], report: dict[str, Any], read: 
         mean, median, late = summary.latency
         console.print(f"latency   mean {mean:.2f} s, median {median:.2f} s, p95 {late:.2f} s")
     if report["apgr"] is not None:
-        console.print(
-            f"pair      APGR {report['apgr']:.3f}, CPT50 {report['cpt50']}, CPT80 {report['cpt80']}"
+        half, most = (
+            "-" if report[name] is None else f"{report[name]:.1%}" for name in ("cpt50", "cpt80")
         )
+        console.print(f"pair      APGR {report['apgr']:.3f}, CPT50 {half}, CPT80 {most}")
 
 
 def _print_cache(console: Console, cache: Mapping[str, Any]) -> None:

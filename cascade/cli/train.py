@@ -14,13 +14,13 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from cascade.clock import SystemClock
 from cascade.errors import ScorerError
 from cascade.explain import format_usd
 from cascade.traffic_log import TrafficLog
 
+from .fitting import print_table, stdout_console
 from .losses import ignored_fields
 from .prices import PriceList, read_prices
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from scorers.training import Trained
 
 __all__ = ["progress", "train_command"]
+
+BIN_WIDTH = 13
+"""Characters of one bin of the reliability table, and the gap beside it."""
 
 
 def train_command(
@@ -284,26 +287,24 @@ def _as_json(
 
 def _print(trained: Trained, version: str, output: Path, explain: bool) -> None:
     report = trained.report
-    console = Console()
-    # Into a file or a pipe the tables are as wide as they need to be.
-    console = Console(width=console.width if console.is_terminal else 200, highlight=False)
+    console = stdout_console()
     console.print(f"P(right | prompt, own answer) on {escape(report.held_out)}")
-    console.print(_scores(trained))
+    _print_scores(console, trained)
     console.print()
     console.print("Against simpler scorers: AUROC / Brier on the same rows")
-    console.print(_against(report))
+    _print_against(console, report)
     console.print()
     console.print("Reliability: what was said → what was right, before and after calibration")
-    console.print(_reliability(report))
+    _print_reliability(console, report)
     if trained.prefixes is not None:
         console.print()
         console.print(
             "P(right) from the beginning of an answer, each scored by learners that had not seen it"
         )
-        console.print(_prefixes(trained.prefixes))
+        _print_prefixes(console, trained.prefixes)
     if explain:
         console.print()
-        console.print(_features(trained))
+        _print_features(console, trained)
     console.print()
     mark = "bold" if all(m.separates for m in report.models) else "bold yellow"
     console.print(f"[{mark}]{escape(report.verdict)}[/]")
@@ -313,61 +314,69 @@ def _print(trained: Trained, version: str, output: Path, explain: bool) -> None:
     sys.stdout.flush()
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
-    return table
-
-
-def _scores(trained: Trained) -> Table:
-    table = _table(
-        "model", "cost", "n", "right", "AUROC", "95 %", "Brier", "(before)", "ECE", "(before)"
-    )
+def _print_scores(console: Console, trained: Trained) -> None:
+    measures = ("AUROC", "95 %", "Brier", "(before)", "ECE", "(before)")
+    columns = ("model", "cost", "n", "right", *measures)
+    rows = []
     for model, fact in zip(trained.report.models, trained.facts["models"], strict=True):
         low_high = model.auroc_interval
-        table.add_row(
-            model.name,
-            format_usd(fact["mean_cost_usd"]),
-            f"{model.n:,}",
-            f"{model.base_rate:.3f}",
-            _number(model.auroc),
-            "-" if low_high is None else f"{low_high[0]:.3f}–{low_high[1]:.3f}",
-            f"{model.brier:.3f}",
-            f"{model.brier_before:.3f}",
-            f"{model.ece:.3f}",
-            f"{model.ece_before:.3f}",
+        rows.append(
+            (
+                escape(model.name),
+                format_usd(fact["mean_cost_usd"]),
+                f"{model.n:,}",
+                f"{model.base_rate:.3f}",
+                _number(model.auroc),
+                "-" if low_high is None else f"{low_high[0]:.3f}–{low_high[1]:.3f}",
+                f"{model.brier:.3f}",
+                f"{model.brier_before:.3f}",
+                f"{model.ece:.3f}",
+                f"{model.ece_before:.3f}",
+            )
         )
-    return table
+    print_table(console, columns, rows, words=["model"])
 
 
-def _against(report: Report) -> Table:
+def _print_against(console: Console, report: Report) -> None:
     names = list(report.models[0].baselines)
-    table = _table("model", "this scorer", *names)
+    rows = []
     for model in report.models:
         cells = [
             f"{_number(model.baselines[n].auroc)} / {_number(model.baselines[n].brier)}"
             for n in names
         ]
-        table.add_row(model.name, f"{_number(model.auroc)} / {model.brier:.3f}", *cells)
-    return table
+        rows.append((escape(model.name), f"{_number(model.auroc)} / {model.brier:.3f}", *cells))
+    print_table(console, ("model", "this scorer", *names), rows, words=["model"])
 
 
-def _reliability(report: Report) -> Table:
+def _print_reliability(console: Console, report: Report) -> None:
+    """Print the bins of each model, as many on a line as it holds beside or below the model's name."""
     most = max(len(m.reliability) for m in report.models)
-    table = _table("model", "", *(str(i + 1) for i in range(most)))
+    name = max(len(m.name) for m in report.models)
+    room = console.width - len("before")
+    per_line = most if room >= name + 2 + most * BIN_WIDTH else max(1, room // BIN_WIDTH)
+    rows = []
     for model in report.models:
+        first = model.name
         for told, bins in (("before", model.reliability_before), ("after", model.reliability)):
             cells = [f"{b.said:.2f} → {b.was:.2f}" for b in bins]
-            table.add_row(model.name if told == "before" else "", told, *cells)
-    return table
+            for start in range(0, len(cells), per_line):
+                line = cells[start : start + per_line]
+                line += [""] * (min(per_line, most) - len(line))
+                rows.append((escape(first), told, *line))
+                first = told = ""
+    numbers = [str(i + 1) if per_line >= most else "" for i in range(min(per_line, most))]
+    print_table(console, ("model", " ", *numbers), rows, words=["model", " "])
 
 
-def _prefixes(model: PrefixModel) -> Table:
-    table = _table("model", "tokens", "n", "right", "AUROC", "Brier", "(prompt alone)")
-    for head in model.heads:
-        table.add_row(
-            model.models[head.model],
+def _print_prefixes(console: Console, model: PrefixModel) -> None:
+    if not model.heads:
+        console.print("no model has enough labelled answers that long")
+        return
+    columns = ("model", "tokens", "n", "right", "AUROC", "Brier", "(prompt alone)")
+    rows = [
+        (
+            escape(model.models[head.model]),
             f"{head.tokens}",
             f"{head.rows:,}",
             f"{head.base_rate:.3f}",
@@ -375,23 +384,23 @@ def _prefixes(model: PrefixModel) -> Table:
             f"{head.brier:.3f}",
             f"{head.brier_before:.3f}",
         )
-    if not model.heads:
-        table.title = "no model has enough labelled answers that long"
-    return table
+        for head in model.heads
+    ]
+    print_table(console, columns, rows, words=["model"])
 
 
-def _features(trained: Trained) -> Table:
-    table = _table("model", "feature", "gain", "mean |SHAP|")
-    table.columns[1].justify = "left"
-    last = ""
+def _print_features(console: Console, trained: Trained) -> None:
     found = trained.explain()
+    if not found:
+        console.print("no trees: below 150 rows only linear heads are fitted")
+        return
+    rows, last = [], ""
     for one in found:
         shown = one.model if one.model != last else ""
-        table.add_row(shown, one.feature, f"{one.gain:.1%}", f"{one.shap:.3f}")
+        rows.append((escape(shown), one.feature, f"{one.gain:.1%}", f"{one.shap:.3f}"))
         last = one.model
-    if not found:
-        table.title = "no trees: below 150 rows only linear heads are fitted"
-    return table
+    columns = ("model", "feature", "gain", "mean |SHAP|")
+    print_table(console, columns, rows, words=["model", "feature"])
 
 
 def _number(value: float | None) -> str:

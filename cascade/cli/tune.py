@@ -9,12 +9,12 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table as RichTable
 
 from cascade.clock import SystemClock
 from cascade.errors import ConfigError
 from cascade.explain import format_usd
 
+from .fitting import print_table, stdout_console
 from .prices import read_prices
 from .tables import Logs, PricesOption, ReadLog, load_scorer, names_of, read_log, tell
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from scorers.artifact import Artifact
 
 __all__ = ["tune_command"]
+
+BARS_FROM = 120
+"""Characters a line must have for the bars of cost to be shown."""
 
 
 def tune_command(
@@ -284,37 +287,31 @@ def _as_json(tuned: Tuned, told: list[str]) -> dict[str, Any]:
 def _print(tuned: Tuned, told: list[str], output: Path) -> None:
     from cascade.replay.words import name_of
 
-    console = Console()
-    console = Console(width=console.width if console.is_terminal else 220, highlight=False)
+    console = stdout_console()
     console.print(
         f"Frontier on {tuned.n:,} tuning rows ({tuned.tried:,} policies compared); "
         "chosen and reported on the same rows, so replay it on others"
     )
-    table = RichTable(box=None, pad_edge=False, header_style="bold")
-    table.add_column("policy", no_wrap=True)
-    for name in ("cost", "quality", "of strongest", "saving"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
     shown = sorted(
         {c.policy.version: c for c in (*tuned.frontier, tuned.chosen)}.values(), key=_cost
     )
     top = max((c.cost for c in shown), default=0.0)
+    columns = ["cost", "quality", "of strongest", "saving", "policy"]
+    if console.width >= BARS_FROM:
+        columns.append("")
+    rows = []
     for one in shown:
         saving = "-" if tuned.strongest_cost <= 0 else f"{1 - one.cost / tuned.strongest_cost:.1%}"
         share = (
             "-" if not tuned.strongest_quality else f"{one.quality / tuned.strongest_quality:.1%}"
         )
         bar = "█" * round(24 * one.cost / top) if top > 0 else ""
-        mark = "[bold green]" if one.policy.version == tuned.chosen.policy.version else "[default]"
-        table.add_row(
-            f"{mark}{escape(name_of(one.policy))}[/]",
-            format_usd(one.cost),
-            f"{one.quality:.4f}",
-            share,
-            saving,
-            f"{bar}{' ← chosen' if one.policy.version == tuned.chosen.policy.version else ''}",
-        )
-    console.print(table)
+        name = escape(name_of(one.policy))
+        if one.policy.version == tuned.chosen.policy.version:
+            name = f"[bold green]{name} ← chosen[/]"
+        cells = [format_usd(one.cost), f"{one.quality:.4f}", share, saving, name, bar]
+        rows.append(cells[: len(columns)])
+    print_table(console, columns, rows, words=["policy", ""])
     console.print(
         f"strongest: {escape(tuned.strongest)}, quality {tuned.strongest_quality:.4f}, "
         f"{format_usd(tuned.strongest_cost)} a request"

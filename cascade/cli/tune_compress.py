@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table as RichTable
 
 from cascade.clock import SystemClock
 from cascade.compress.evidence import KIND
 from cascade.errors import ConfigError
+
+from .fitting import print_table, stdout_console
 
 if TYPE_CHECKING:
     from cascade.replay.compression import CaseVerdict
@@ -213,30 +213,28 @@ def _as_json(
 def _print(
     verdicts: Sequence[CaseVerdict], probed: Probed, told: Sequence[str], output: Path
 ) -> None:
-    console = Console()
-    console = Console(width=console.width if console.is_terminal else 200, highlight=False)
-    table = RichTable(box=None, pad_edge=False, header_style="bold")
-    for name in ("variant", "stages", "model", "kind of task"):
-        table.add_column(name, no_wrap=True)
-    for name in ("pairs", "plain", "compressed", "kept", "tokens saved", "p"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
+    console = stdout_console()
+    words = ("variant", "stages", "model", "kind of task", "")
+    figures = ("pairs", "plain", "compressed", "kept", "tokens saved", "p")
+    rows = []
     for v in verdicts:
         case = v.case
-        table.add_row(
-            escape(case.variant),
-            escape(", ".join(name for name, _ in probed.stages[case.model, case.variant])),
-            escape(case.model),
-            escape(case.cluster),
-            f"{len(case.plain):,}",
-            f"{case.plain.mean():.3f}",
-            f"{case.compressed.mean():.3f}",
-            "-" if math.isnan(v.kept) else f"{v.kept:.1%}",
-            "-" if math.isnan(case.saved) else f"{case.saved:.0%}",
-            f"{v.p:.2g}",
-            "[bold green]allowed[/]" if v.allowed else "harmless" if v.harmless else "off",
+        rows.append(
+            (
+                escape(case.variant),
+                escape(", ".join(name for name, _ in probed.stages[case.model, case.variant])),
+                escape(case.model),
+                escape(case.cluster),
+                f"{len(case.plain):,}",
+                f"{case.plain.mean():.3f}",
+                f"{case.compressed.mean():.3f}",
+                "-" if math.isnan(v.kept) else f"{v.kept:.1%}",
+                "-" if math.isnan(case.saved) else f"{case.saved:.0%}",
+                f"{v.p:.2g}",
+                "[bold green]allowed[/]" if v.allowed else "harmless" if v.harmless else "off",
+            )
         )
-    console.print(table)
+    print_table(console, (*words[:-1], *figures, words[-1]), rows, words=words)
     certified = any(v.allowed for v in verdicts)
     for i, line in enumerate(told):
         style = "bold" if certified and i == 0 else "bold yellow" if i == 0 else "default"

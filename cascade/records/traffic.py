@@ -91,8 +91,6 @@ class TrafficRow(msgspec.Struct, gc=False, kw_only=True, forbid_unknown_fields=T
 _decoder = msgspec.json.Decoder(TrafficRow)
 _row_names = frozenset(TrafficRow.__struct_fields__)
 _response_names = frozenset(Response.__struct_fields__)
-_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_list_of_fields = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _OTHERS = "…"
 
 
@@ -128,14 +126,8 @@ class RowReader:
     def _decoded(self, line: bytes) -> TrafficRow:
         try:
             return _decoder.decode(line)
-        except msgspec.ValidationError as exc:
-            if "unknown field" not in str(exc):
-                raise
-        # Only rows with unknown fields are read again: for the others this costs nothing.
-        fields: dict[str, Any] = dict(_fields.decode(line))
-        if "responses" in fields:
-            fields["responses"] = _list_of_fields.decode(fields["responses"])
-        return _decoder.decode(msgspec.json.encode(self._known(fields)))
+        except msgspec.ValidationError:  # only such rows are read again: others cost nothing more
+            return msgspec.convert(self._known(msgspec.json.decode(line)), TrafficRow)
 
     def _lenient(self, line: bytes) -> TrafficRow | None:
         """Read what Python's own writer makes of NaN, so that `row_problems` can name it."""
@@ -147,21 +139,28 @@ class RowReader:
             return None
 
     def _known(self, fields: Any) -> Any:
-        """Return a row without the fields that are not known, which are counted."""
+        """Return a row as this version writes it: without unknown fields, which are counted, and nulls."""
         if not isinstance(fields, dict):
             return fields
         unknown = dict.fromkeys(name for name in fields if name not in _row_names)
-        known = {name: value for name, value in fields.items() if name in _row_names}
+        known = {
+            name: value
+            for name, value in fields.items()
+            if name in _row_names and value is not None
+        }
+        if type(known.get("id")) is int:
+            known["id"] = str(known["id"])
+        if "messages" in known:
+            known.setdefault("prompt", "")  # it is read from them
         responses = known.get("responses")
         if isinstance(responses, list) and all(isinstance(r, dict) for r in responses):
             for r in responses:
                 unknown |= {
                     f"responses[].{name}": None for name in r if name not in _response_names
                 }
-            known["responses"] = [
-                {name: value for name, value in r.items() if name in _response_names}
-                for r in responses
-            ]
+                if _has_null(r.get("logprobs")) or _has_null(r.get("top_logprobs")):
+                    unknown["responses[].logprobs (with null in them)"] = None
+            known["responses"] = [_known_response(r) for r in responses]
         self._count(unknown)
         return known
 
@@ -169,6 +168,27 @@ class RowReader:
         for name in names:
             whole = len(self.ignored) >= MOST_NAMES and name not in self.ignored
             self.ignored[_OTHERS if whole else name] += 1
+
+
+def _known_response(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an answer without unknown fields, its numbers as tables and other writers hold them read."""
+    known = {name: value for name, value in fields.items() if name in _response_names}
+    if type(known.get("score")) is bool:
+        known["score"] = float(known["score"])
+    for name in ("prompt_tokens", "completion_tokens"):
+        count = known.get(name)
+        if isinstance(count, float):  # a column with gaps is one of floats
+            known[name] = None if math.isnan(count) else int(count) if count % 1 == 0 else count
+    for name in ("logprobs", "top_logprobs"):
+        if _has_null(known.get(name)):
+            known[name] = None
+    return known
+
+
+def _has_null(values: Any) -> bool:
+    return isinstance(values, list) and any(
+        value is None or (isinstance(value, list) and None in value) for value in values
+    )
 
 
 def decode_row(line: bytes) -> TrafficRow:
