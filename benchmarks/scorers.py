@@ -30,7 +30,7 @@ from cascade.records import TrafficRow  # noqa: E402
 from cascade.replay.metrics import deferral  # noqa: E402
 from cascade.traffic_log import TrafficLog  # noqa: E402 - run as a script from anywhere
 from scorers.dataset import Dataset, read_dataset  # noqa: E402
-from scorers.evaluate import auroc, brier, ece, paired_bootstrap  # noqa: E402
+from scorers.evaluate import auroc, brier, ece, ece_floor, paired_bootstrap  # noqa: E402
 from scorers.folds import fold_ids, prompt_groups  # noqa: E402
 from scorers.heads import Blocks  # noqa: E402
 from scorers.ladder_fit import fit_ladder  # noqa: E402
@@ -76,6 +76,8 @@ class Line:
         auroc: Of "the cheap answer is right"; NaN for rankings that are no probability of it.
         brier: Mean squared error of that probability.
         ece: Calibration error over 15 equal-mass bins.
+        ece_floor: What it would be on as many rows, on average, of scores that are perfectly calibrated.
+        ece_floor_95: What it would exceed in 5 % of draws.
         quality: Mean score, of a single model; NaN for what has no single point.
         cost_usd: Mean US dollars a request, of a single model.
     """
@@ -90,6 +92,8 @@ class Line:
     auroc: float = np.nan
     brier: float = np.nan
     ece: float = np.nan
+    ece_floor: float = np.nan
+    ece_floor_95: float = np.nan
     quality: float = np.nan
     cost_usd: float = np.nan
 
@@ -254,6 +258,7 @@ def half_split(name: str, seeds: int, draws: int) -> list[Line]:
     y_weak, y_strong = blocks.score[test, weak], blocks.score[test, strong]
     runs = [ours(data.data, train, test, weak, strong, seed) for seed in range(seeds)]
     curves = [deferral(value, y_weak, y_strong, pay) for _, value, pay in runs]
+    by_chance, at_most = ece_floor(runs[0][0])
     first = curve(name, "cascade", runs[0][1], y_weak, y_strong, runs[0][2], draws)
     lines = [
         Line(
@@ -267,6 +272,8 @@ def half_split(name: str, seeds: int, draws: int) -> list[Line]:
             auroc=float(np.mean([auroc(q, y_weak) for q, _, _ in runs])),
             brier=float(np.mean([brier(q, y_weak) for q, _, _ in runs])),
             ece=float(np.mean([ece(q, y_weak) for q, _, _ in runs])),
+            ece_floor=by_chance,
+            ece_floor_95=at_most,
         )
     ]
     lines += [
@@ -372,6 +379,7 @@ def report(lines: Sequence[Line]) -> Table:
         "AUROC",
         "Brier",
         "ECE",
+        "by chance",
         "right",
         "$/1,000",
     ):
@@ -380,6 +388,11 @@ def report(lines: Sequence[Line]) -> Table:
 
     def number(value: float, digits: int = 3, scale: float = 1.0) -> str:
         return "" if np.isnan(value) else f"{value * scale:.{digits}f}"
+
+    def chance(line: Line) -> str:
+        if np.isnan(line.ece_floor):
+            return ""
+        return f"{number(line.ece_floor)}–{number(line.ece_floor_95)}"
 
     for line in lines:
         interval = "" if np.isnan(line.low) else f"{line.low:.2f}–{line.high:.2f}"
@@ -393,6 +406,7 @@ def report(lines: Sequence[Line]) -> Table:
             number(line.auroc),
             number(line.brier),
             number(line.ece),
+            chance(line),
             number(line.quality),
             number(line.cost_usd, 4, 1_000),
             style="bold" if line.way.startswith("cascade") else None,

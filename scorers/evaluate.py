@@ -11,6 +11,7 @@ __all__ = [
     "auroc",
     "brier",
     "ece",
+    "ece_floor",
     "hull_value",
     "paired_bootstrap",
 ]
@@ -43,6 +44,25 @@ def ece(p: np.ndarray, y: np.ndarray, bins: int = 15) -> float:
     order = np.argsort(p, kind="stable")
     parts = [part for part in np.array_split(order, bins) if len(part)]
     return float(sum(len(part) * abs(p[part].mean() - y[part].mean()) for part in parts) / len(p))
+
+
+def ece_floor(
+    p: np.ndarray, draws: int = 200, seed: int = 0, bins: int = 15
+) -> tuple[float, float]:
+    """Return mean and 95 % percentile of the ECE that perfectly calibrated scores have by chance.
+
+    A bin of few rows is seldom right in exactly its share of them: an ECE says something of a
+    score only where it is above this.
+
+    Args:
+        p: Probabilities. Shape (n,). Labels are drawn from them, and the ECE taken of those.
+        draws: Sets of labels.
+        seed: Of the draws.
+        bins: As in `ece`.
+    """
+    rng = np.random.default_rng(seed)
+    found = [ece(p, (rng.random(len(p)) < p).astype(float), bins) for _ in range(draws)]
+    return float(np.mean(found)), float(np.quantile(found, 0.95))
 
 
 def paired_bootstrap(

@@ -12,7 +12,7 @@ from sklearn.isotonic import IsotonicRegression
 
 from scorers.calibrate import ISOTONIC_FROM, fit_calibration, isotonic
 from scorers.codec import load_fitted, save_fitted
-from scorers.evaluate import brier, ece
+from scorers.evaluate import brier, ece, ece_floor
 
 
 def overconfident(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -87,3 +87,12 @@ def test_a_fitted_map_survives_saving(tmp_path: Path) -> None:
     save_fitted(calibration, tmp_path)
     again = load_fitted(tmp_path)
     assert again(raw).tolist() == calibration(raw).tolist()
+
+
+def test_by_chance_alone_the_ece_is_what_a_bin_misses_its_share_by() -> None:
+    """sqrt(2/pi) standard errors of a bin on average; and of sure scores nothing."""
+    mean, at_most = ece_floor(np.full(1500, 0.5))
+    standard_error = 0.5 / np.sqrt(1500 / 15)
+    assert mean == pytest.approx(np.sqrt(2 / np.pi) * standard_error, rel=0.05)
+    assert mean < at_most < 2 * mean
+    assert ece_floor(np.array([0.0, 1.0] * 50)) == (0.0, 0.0)
