@@ -6,7 +6,7 @@ Where there is no C compiler the package is installed without them: numpy does t
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-NATIVE = ("blend", "logprob", "text", "trees", "words")
+NATIVE = ("blend", "equations", "logprob", "text", "trees", "words")
 
 setup(
     ext_modules=cythonize(

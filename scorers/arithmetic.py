@@ -12,6 +12,9 @@ import string
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import partial
+
+from . import native
 
 __all__ = ["Arithmetic", "check_arithmetic", "evaluate_expression"]
 
@@ -61,6 +64,8 @@ _MEANING = str.maketrans(
         "÷": "/",
     }
 )
+_Equation = tuple[Sequence[float], float, float, bool]
+"""Operands, their value, the number stated, whether that is in per cent."""
 _TRIVIAL = frozenset({1.0, 2.0, 100.0})  # nobody has to explain where these come from
 
 
@@ -203,7 +208,36 @@ def check_arithmetic(text: str, known: AbstractSet[float] = frozenset()) -> Arit
         return _NONE
     if len(text) > 2 * MAX_CHARS:
         text = text[:MAX_CHARS] + "\n" + text[-MAX_CHARS:]
-    text = _blank_words(text)
+    text = _blanked(text)
+    if native.check_equations is not None and text.isascii():
+        found = native.check_equations(
+            text.encode(), known, _TRIVIAL, WINDOW, MAX_EQUATIONS, partial(_read_equation, text)
+        )
+    else:
+        found = _check(text, known)
+    results, wrong, operands, unexplained, last_wrong, worst = found
+    if not results:
+        return _NONE
+    return Arithmetic(
+        len(results),
+        wrong,
+        operands,
+        unexplained,
+        results[-1],
+        last_wrong,
+        tuple(results),
+        worst,
+    )
+
+
+def _blanked(text: str) -> str:
+    if native.blanked is not None and text.isascii():
+        return native.blanked(text.encode()).decode()
+    return _blank_words(text)
+
+
+def _check(text: str, known: AbstractSet[float]) -> tuple[list[float], int, int, int, bool, float]:
+    """Return results, wrong ones, operands, unexplained ones, whether the last is wrong, the worst."""
     backwards = text[::-1]
     wrong = operands = unexplained = 0
     last_wrong = False
@@ -213,7 +247,7 @@ def check_arithmetic(text: str, known: AbstractSet[float] = frozenset()) -> Arit
     while position >= 0 and len(results) < MAX_EQUATIONS:
         following = text.find("=", position + 1)
         start = position - WINDOW if position > left_end + WINDOW else left_end
-        read = _read_simple(text, backwards, start, position, following)
+        read = _read_simple(text, backwards, start, position)
         if read is None:
             read = _read_equation(text, start, position, following)
         left_end, position = position + 1, following
@@ -236,23 +270,10 @@ def check_arithmetic(text: str, known: AbstractSet[float] = frozenset()) -> Arit
                 else:
                     unexplained += 1
         results.append(stated * 100 if percent else stated)
-    if not results:
-        return _NONE
-    return Arithmetic(
-        len(results),
-        wrong,
-        operands,
-        unexplained,
-        results[-1],
-        last_wrong,
-        tuple(results),
-        worst,
-    )
+    return results, wrong, operands, unexplained, last_wrong, worst
 
 
-def _read_simple(
-    text: str, backwards: str, start: int, equals: int, following: int
-) -> tuple[Sequence[float], float, float, bool] | None:
+def _read_simple(text: str, backwards: str, start: int, equals: int) -> _Equation | None:
     """Return what `_read_equation` does of two numbers and a plain result; None for all others.
 
     Numbers are matched where they stand: no side is cut out, turned round or freed of commas.
@@ -290,10 +311,8 @@ def _right_end(text: str, equals: int, following: int) -> int:
     return stop if newline < 0 else newline
 
 
-def _read_equation(
-    text: str, start: int, equals: int, following: int
-) -> tuple[Sequence[float], float, float, bool] | None:
-    """Return (operands, their value, the number stated, stated in per cent), None if there is none."""
+def _read_equation(text: str, start: int, equals: int, following: int) -> _Equation | None:
+    """Return the equation, None if there is none."""
     start = max(start, text.rfind("\n", start, equals) + 1)
     stop = _right_end(text, equals, following)
     right = _RESULT.match(_join_thousands(text[equals + 1 : stop]))

@@ -1,12 +1,12 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""What is counted word by word, in compiled code: hashes of words, and runs of three that come again."""
+"""What is counted word by word, in compiled code: hashes, runs of three that come again, phrases."""
 
 from cpython.object cimport PyObject_Hash
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 
 import numpy as np
 
-__all__ = ["distinct_triples", "hashes_of"]
+__all__ = ["PhraseTable", "distinct_triples", "hashes_of"]
 
 
 def hashes_of(list words):
@@ -47,3 +47,66 @@ def distinct_triples(list words):
             count += 1
         a, b = b, c
     return count
+
+
+cdef class PhraseTable:
+    """Counts phrases in ASCII text, as `scorers.features.phrases` does.
+
+    Args:
+        steps: Node that a character leads to, -1 for none; the root is node 0. Shape (nodes, 128).
+        groups: Group of the phrase that ends at a node, -1 where none does. Shape (nodes,).
+        endless: Whether any further letters belong to that phrase. Shape (nodes,).
+        count: Groups.
+
+    Raises:
+        ValueError: A node or a group is none of these.
+    """
+
+    cdef const int32_t[:, ::1] steps
+    cdef const int32_t[::1] groups
+    cdef const unsigned char[::1] endless
+    cdef Py_ssize_t count
+    cdef unsigned char word[256]
+
+    def __init__(self, steps, groups, endless, Py_ssize_t count):
+        nodes = len(steps)
+        if steps.shape != (nodes, 128) or len(groups) != nodes or len(endless) != nodes:
+            raise ValueError("arrays do not fit together")
+        if nodes == 0 or steps.max() >= nodes or steps.min() < -1:
+            raise ValueError("a character leads to no node")
+        if groups.max() >= count or groups.min() < -1:
+            raise ValueError("a phrase has no group")
+        self.steps, self.groups, self.endless, self.count = steps, groups, endless, count
+        cdef int i
+        for i in range(256):
+            self.word[i] = 48 <= i <= 57 or 65 <= i <= 90 or 97 <= i <= 122 or i == 95
+
+    def __call__(self, bytes lowered):
+        """Return one count a group. What is not ASCII ends a word."""
+        cdef Py_ssize_t i = 0, j, end, n = len(lowered), group
+        cdef const unsigned char *text = lowered
+        cdef int32_t node
+        cdef list counts = [0] * self.count
+        while i < n:
+            node, j, end, group = 0, i, -1, -1
+            while j < n and text[j] < 128:
+                node = self.steps[node, text[j]]
+                if node < 0:
+                    break
+                j += 1
+                if self.groups[node] >= 0:
+                    if self.endless[node]:
+                        while j < n and self.word[text[j]]:
+                            j += 1
+                        end, group = j, self.groups[node]
+                        break
+                    if j == n or not self.word[text[j]]:
+                        end, group = j, self.groups[node]
+            if end > i:
+                counts[group] += 1
+                i = end
+            # The next phrase begins behind a character that belongs to no word.
+            while i < n and self.word[text[i]]:
+                i += 1
+            i += 1
+        return counts

@@ -9,15 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cascade.types import Attempt
 from scorers import native
+from scorers.arithmetic import _blank_words, check_arithmetic
 from scorers.artifact import load
 from scorers.dataset import read_dataset
-from scorers.features import answer
+from scorers.features import answer, prompt
 from scorers.features.logprob import logprob_features
+from scorers.features.phrases import PhraseCounter
 from scorers.scorer import TrainedScorer
 from scorers.text_bank import hashes_of
 
@@ -92,6 +94,101 @@ def test_words_are_counted_alike(words: list[str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         without_native(patch)
         assert found == (hashes_of(words).tolist(), answer._distinct_trigrams(words))
+
+
+_PIECES = st.sampled_from([*"0123456789.,+-*/xX()%= \t\n$a[}_×−"]) | st.sampled_from(
+    ["12", ".5", " = ", "b/c", "1 + 2 = 3", "12 / 7 = 1.7", " " * 70]
+)
+
+
+@given(st.lists(_PIECES, max_size=40).map("".join), st.sets(st.sampled_from([1.0, 7.0, 12.0])))
+@example("12 x 3 = 36 and 36 / 5 = 7.2", set())
+@example("x" + " " * 113 + "3 + 4 = 7", set())
+@example("3 + 4 =" + " " * 57 + "71", set())
+@built
+def test_equations_are_read_alike(text: str, known: set[float]) -> None:
+    """Wherever numbers, blanks, units and other equations stand beside them."""
+    found = check_arithmetic(text, known)
+    with pytest.MonkeyPatch.context() as patch:
+        without_native(patch)
+        assert repr(found) == repr(check_arithmetic(text, known))
+    if text.isascii():
+        assert native.blanked(text.encode()).decode() == _blank_words(text)
+
+
+_COUNTERS = (answer._TONE, prompt._COUNT_ASKS)
+_PHRASES = sorted(
+    {phrase for group in prompt._ASKS.values() for phrase in group}
+    | {
+        *(
+            "let x =",
+            "let me",
+            "let m =",
+            "assumes",
+            "about",
+            "i can't",
+            "not",
+            "not sure",
+            "rounds",
+        )
+    }
+)
+
+
+@given(
+    st.lists(
+        st.sampled_from(_PHRASES)
+        | st.sampled_from(_PHRASES).map(lambda phrase: phrase[:3])
+        | st.sampled_from([*" .,'-_x1\n", "é", "  "]),
+        max_size=20,
+    ),
+    st.sampled_from(["", " "]),
+)
+@built
+def test_phrases_are_counted_alike(pieces: list[str], between: str) -> None:
+    """Those that begin alike, that end in any way, and that have any letter in them."""
+    text = between.join(pieces)
+    found = [count(text) for count in _COUNTERS]
+    with pytest.MonkeyPatch.context() as patch:
+        without_native(patch)
+        assert found == [count(text) for count in _COUNTERS]
+
+
+@pytest.mark.parametrize(
+    ("groups", "text", "counts"),
+    [
+        ({"a": ["so", "so be it"], "b": ["be"]}, "so be it, so be", (2, 1)),
+        ({"a": ["ro?d"], "b": ["road"]}, "rood road", (1, 1)),
+        ({"a": ["round*"], "b": ["rounder"]}, "rounder rounded", (1, 1)),
+        ({"a": ["naïve"], "b": ["so"]}, "naïve so", (1, 1)),
+    ],
+)
+@pytest.mark.usefixtures("either_way")
+def test_phrases_that_share_a_beginning_are_told_apart(
+    groups: dict[str, list[str]], text: str, counts: tuple[int, ...]
+) -> None:
+    """The longest one counts, and one of exactly these letters before one of any letters."""
+    assert PhraseCounter(groups)(text) == counts
+
+
+@pytest.mark.parametrize(
+    ("steps", "groups", "endless"),
+    [
+        (np.full((1, 127), -1), [0], [0]),
+        (np.full((1, 128), 1), [0], [0]),
+        (np.full((1, 128), -1), [1], [0]),
+        (np.full((1, 128), -1), [0, 0], [0]),
+    ],
+)
+@built
+def test_phrases_laid_out_wrongly_are_refused(
+    steps: np.ndarray, groups: list[int], endless: list[int]
+) -> None:
+    """Compiled code checks no index while it counts."""
+    with pytest.raises(ValueError, match=r"arrays|leads to no node|no group"):
+        native.PhraseTable(
+            steps.astype(np.int32), np.array(groups, np.int32), np.array(endless, np.uint8), 1
+        )
 
 
 def blend_parts(**other: Any) -> dict[str, Any]:
