@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .clock import SystemClock
 from .compressing import RungCompression
@@ -28,12 +28,13 @@ def compression(
         ConfigError: A file that a stage names cannot be read, or a plug-in cannot be made.
     """
     found: dict[int, RungCompression] = {}
-    for settings, rungs, _ in _settings(config):
+    for setting in _settings(config):
         from .compress import CachedPrefix, Pipeline
 
-        stages, gate = _stages(settings)
+        settings = setting.config
+        stages, gate = _stages(setting)
         pipeline = Pipeline(stages, counter, gate=gate)
-        for i in rungs:
+        for i in setting.rungs:
             rung = ladder.rungs[i]
             weighed = None
             if settings.prompt_cache:
@@ -58,10 +59,10 @@ def lossy_without_evidence(config: LadderConfig) -> list[str]:
         ConfigError: As for `compression`.
     """
     said: list[str] = []
-    for settings, _, place in _settings(config):
-        stages, gate = _stages(settings)
+    for setting in _settings(config):
+        stages, gate = _stages(setting)
         said += [
-            f"{place}: {stage.name} is off: no evidence that it does no harm; `cascade tune --compress` "
+            f"{setting.place}: {stage.name} is off: no evidence that it does no harm; `cascade tune --compress` "
             "looks for it, or set `even_without_evidence: true`"
             for stage in stages
             if not gate.lets(stage)
@@ -69,21 +70,33 @@ def lossy_without_evidence(config: LadderConfig) -> list[str]:
     return said
 
 
-def _settings(config: LadderConfig) -> list[tuple[CompressConfig, list[int], str]]:
-    """Return (settings, the rungs they hold for, where they stand) of each setting with stages."""
+class _Setting(NamedTuple):
+    """What is set in one place: the settings, the rungs they hold for, and where they and their stages stand."""
+
+    config: CompressConfig
+    rungs: list[int]
+    place: str
+    stages_at: str
+
+
+def _settings(config: LadderConfig) -> list[_Setting]:
+    """Return each setting with stages."""
     own = {i: rung.compress for i, rung in enumerate(config.ladder) if rung.compress is not None}
     wanted: list[tuple[Any, list[int], str]] = [
         (config.compress, [i for i in range(len(config.ladder)) if i not in own], "compress")
     ]
     wanted += [(setting, [i], f"ladder[{i}].compress") for i, setting in own.items()]
-    found = ((_as_mapping(setting), rungs, place) for setting, rungs, place in wanted if setting)
-    return [(setting, rungs, place) for setting, rungs, place in found if setting.stages and rungs]
-
-
-def _as_mapping(setting: Any) -> CompressConfig:
     from .config import CompressConfig
 
-    return setting if isinstance(setting, CompressConfig) else CompressConfig(stages=setting)
+    found: list[_Setting] = []
+    for given, rungs, place in wanted:
+        if not given or not rungs:
+            continue
+        if isinstance(given, CompressConfig):
+            found.append(_Setting(given, rungs, place, f"{place}.stages"))
+        else:
+            found.append(_Setting(CompressConfig(stages=given), rungs, place, place))
+    return [setting for setting in found if setting.config.stages]
 
 
 def probed_stages(
@@ -99,9 +112,10 @@ def probed_stages(
     from .compress import Pipeline
 
     found = {}
-    for settings, rungs, _ in _settings(config):
-        stages, _ = _made(settings)
-        for i in rungs:
+    for setting in _settings(config):
+        settings = setting.config
+        stages, _ = _made(setting)
+        for i in setting.rungs:
             found[i] = (
                 stages,
                 RungCompression(
@@ -114,23 +128,26 @@ def probed_stages(
     return found
 
 
-def _stages(settings: CompressConfig) -> tuple[list[Stage], EvidenceGate]:
+def _stages(setting: _Setting) -> tuple[list[Stage], EvidenceGate]:
     """Return the stages of a setting, and what lets the lossy ones run."""
     from .compress import EvidenceGate, read_evidence
 
-    stages, forced = _made(settings)
-    evidence = None if settings.evidence is None else read_evidence(settings.evidence)
+    stages, forced = _made(setting)
+    file = setting.config.evidence
+    evidence = None if file is None else read_evidence(file)
     return stages, EvidenceGate(evidence, forced)
 
 
-def _made(settings: CompressConfig) -> tuple[list[Stage], set[str]]:
+def _made(setting: _Setting) -> tuple[list[Stage], set[str]]:
     """Return the stages of a setting, and the names of those that run without evidence."""
     stages: list[Stage] = []
     forced: set[str] = set()
-    for entry in settings.stages:
+    for i, entry in enumerate(setting.config.stages):
         name = entry if isinstance(entry, str) else next(iter(type(entry).model_fields))
         options = {} if isinstance(entry, str) else dict(getattr(entry, name))
         even = options.pop("even_without_evidence", False)
+        if name == "extract":  # the only one that may refuse a prompt, and says where that is set
+            options["place"] = f"{setting.stages_at}[{i}].extract"
         stage = _MAKERS[name](options)
         stages.append(stage)
         if even:
@@ -159,7 +176,7 @@ def _boilerplate(options: dict[str, Any]) -> Stage:
 def _extract(options: dict[str, Any]) -> Stage:
     from .compress import Extract
 
-    return Extract(options["budget"], when_over=options["when_over"])
+    return Extract(**options)
 
 
 def _examples(options: dict[str, Any]) -> Stage:

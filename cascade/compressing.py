@@ -126,13 +126,15 @@ class CompressingClient:
         """Return the answer to the call with a shorter prompt; see `ports.Client`.
 
         Raises:
-            RequestError: The prompt is over a budget that is set to refuse it.
+            PromptOverBudget: The prompt is over a budget that is set to refuse it.
             ProviderError: The call failed.
         """
         rung = self._rungs.get(call.rung)
         if rung is None:
             return await self._client.complete(call)
         done = await self._shortened(rung, call)
+        if call.shortened is not None:
+            call.shortened(done.compression)
         answer = await self._client.complete(replace(call, request=done.request))
         _learn(rung, call, done, answer)
         return replace(answer, compression=done.compression)

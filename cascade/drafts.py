@@ -6,7 +6,7 @@ done with a draft is decided by its rung's `StreamRule`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -24,6 +24,7 @@ from .types import (
     Answer,
     Attempt,
     Chunk,
+    Compression,
     ModelCall,
     Request,
     Score,
@@ -146,15 +147,21 @@ class Outlet:
             for event in _events(chunk):
                 put(event)
 
-    def unfinished(self, rungs: Sequence[Rung], calling: Collection[int]) -> tuple[Attempt, ...]:
+    def unfinished(
+        self,
+        rungs: Sequence[Rung],
+        calling: Collection[int],
+        compressed: Mapping[int, Compression],
+    ) -> tuple[Attempt, ...]:
         """Return the calls that were in flight when their reader left, as attempts with what they cost.
 
         Args:
             rungs: The rungs of the ladder.
             calling: Indices of those that were being called.
+            compressed: What was done to the prompts that were sent, by rung.
         """
         return tuple(
-            self._drafts[rung].unfinished(rungs[rung])
+            replace(self._drafts[rung].unfinished(rungs[rung]), compression=compressed.get(rung))
             for rung in sorted(calling)
             if rung in self._drafts
         )

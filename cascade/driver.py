@@ -35,7 +35,7 @@ from .pricing import add_costs, cost_usd
 from .resilience.hedge import Hedge, Hedging
 from .side_by_side import SideBySide
 from .spending import Held, Spending
-from .types import Attempt, CallContext, Demand, ModelCall, Request, Score
+from .types import Attempt, CallContext, Compression, Demand, ModelCall, Request, Score
 from .walk import (
     Answered,
     Call,
@@ -79,6 +79,7 @@ class Ask:
         pending: The effect that is being performed; None before the first.
         calling: Rungs that are being called.
         called_at: When the newest call was begun, a reading of the monotonic clock; None before one.
+        compressed: What was done to the prompts that were sent, by rung.
         recorded: Whether its decision record has been made.
         outlet: Takes what is said while it is said, in a stream; else None.
     """
@@ -89,6 +90,7 @@ class Ask:
         "began_iso",
         "called_at",
         "calling",
+        "compressed",
         "context",
         "demand",
         "digest",
@@ -127,6 +129,7 @@ class Ask:
         self.pending: Effect | None = None
         self.calling: set[int] = set()
         self.called_at: float | None = None
+        self.compressed: dict[int, Compression] = {}
         self.recorded = False
         self.outlet: Outlet | None = None
 
@@ -142,6 +145,7 @@ class Driver:
         spending: Keeps calls within budgets; None: there are none.
         hedge: When the next rung is asked beside a slow one; None: never.
         caching: Looks requests up; None: there is no cache.
+        compresses: Whether the client may send other prompts than it is given.
     """
 
     def __init__(
@@ -154,7 +158,9 @@ class Driver:
         spending: Spending | None = None,
         hedge: Hedge | None = None,
         caching: Caching | None = None,
+        compresses: bool = False,
     ) -> None:
+        self._compresses = compresses
         self._ladder = ladder
         self._client = client
         self._scorer = scorer
@@ -203,7 +209,7 @@ class Driver:
         if ask.called_at is None:
             # Let others run: a row of asks that wait for nothing would keep the loop to itself.
             await anyio.lowlevel.cancel_shielded_checkpoint()
-        unneeded = None if calls is None else calls.unneeded(self._ladder, ending)
+        unneeded = None if calls is None else calls.unneeded(self._ladder, ending, ask.compressed)
         return with_unneeded(ending, unneeded) if unneeded else ending
 
     async def _walk_watched(
@@ -295,22 +301,36 @@ class Driver:
         latency_s = self._clock.monotonic() - began
         if not is_read:
             self._note_latency(rung, latency_s)  # it would have taken longer still
-        return self._failed(error, latency_s, draft, final=True)
+        return self._failed(ask, rung, error, latency_s, draft, final=True)
 
     def _failed(
-        self, error: CascadeError, latency_s: float, draft: Draft | None, *, final: bool
+        self,
+        ask: Ask,
+        rung: int,
+        error: CascadeError,
+        latency_s: float,
+        draft: Draft | None,
+        *,
+        final: bool,
     ) -> Failed:
         """Return the outcome of a call that failed, and of its draft if it was one."""
         cost = cost_of_failure(error)
         usage = None if draft is None else draft.usage()
         if draft is None or usage is None:
-            return Failed(error=error, latency_s=latency_s, cost_usd=cost, final=final)
+            return Failed(
+                error=error,
+                latency_s=latency_s,
+                cost_usd=cost,
+                final=final,
+                compression=ask.compressed.get(rung),
+            )
         return Failed(  # what came has been paid for, whatever the error says
             error=error,
             latency_s=latency_s,
             cost_usd=cost_usd(usage, self._ladder.rungs[draft.rung].price),
             final=final,
             streamed=draft.streamed(usage),
+            compression=ask.compressed.get(rung),
         )
 
     async def _call_alone(self, ask: Ask, effect: Call) -> Answered | Failed:
@@ -381,6 +401,8 @@ class Driver:
             assert isinstance(ask.pending, Call)
             draft = await ask.outlet.open(ask.pending, rung, call)
             call = replace(call, listener=draft)
+        if self._compresses:
+            call = replace(call, shortened=partial(ask.compressed.__setitem__, rung))
         started = ask.called_at = self._clock.monotonic()
         ask.calling.add(rung)
         try:
@@ -401,7 +423,7 @@ class Driver:
                 self._note_latency(rung, latency_s)
             ask.calling.discard(rung)
             final = isinstance(exc, LimitReached) and exc.refuse
-            return self._failed(exc, latency_s, draft, final=final)
+            return self._failed(ask, rung, exc, latency_s, draft, final=final)
         ask.calling.discard(rung)
         latency_s = self._clock.monotonic() - started
         if draft is None:

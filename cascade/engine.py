@@ -194,6 +194,7 @@ class Cascade:
             spending=spending,
             hedge=hedge,
             caching=self._caching,
+            compresses=bool(compress),
         )
         self._recorder = Recorder(
             ladder,

@@ -6,6 +6,7 @@
     ├── ConfigError               the caller must change something; nothing was spent
     │   ├── LadderError           a ladder file has mistakes: `.problems` holds all of them
     │   ├── RequestError          what was given to `ask` cannot be sent
+    │   │   └── PromptOverBudget  what must be kept of it is over a budget of compression
     │   ├── ScorerError           a scorer cannot be loaded or does not fit the ladder
     │   └── LogError              a log cannot be written, or its records cannot be read
     └── RunError                  this ask failed
@@ -63,6 +64,7 @@ __all__ = [
     "NotCalled",
     "NotRecorded",
     "Problem",
+    "PromptOverBudget",
     "ProviderError",
     "ProviderTimeout",
     "RateLimited",
@@ -88,6 +90,54 @@ class ConfigError(CascadeError):
 
 class RequestError(ConfigError):
     """The prompt or an option given to `ask` cannot be sent; the message names the place."""
+
+
+class PromptOverBudget(RequestError):
+    """What must be kept of a prompt is over a budget that is set to refuse it (`when_over: refuse`).
+
+    The rung that has the setting is passed over, and nothing was sent.
+
+    Attributes:
+        budget: Tokens the prompt may have.
+        least_tokens: About how many tokens must be kept.
+        protected_tokens: How many of these must not change: instructions, the question, code, quotations and
+            the like. The others share a number, a name or a quoted string with the question, or are first
+            or last.
+        place: Where the budget is set, such as ``compress.stages[1].extract``.
+        mostly: The message that holds the most of it, such as ``messages[2]``; None where nobody looked.
+    """
+
+    def __init__(
+        self,
+        *,
+        budget: int,
+        least_tokens: int,
+        protected_tokens: int,
+        place: str,
+        mostly: str | None = None,
+    ) -> None:
+        self.budget = budget
+        self.least_tokens = least_tokens
+        self.protected_tokens = protected_tokens
+        self.place = place
+        self.mostly = mostly
+        where = "" if mostly is None else f", most of it in {mostly}"
+        super().__init__(
+            f"{place}: what must be kept is about {least_tokens:,} tokens, over the budget of {budget:,}; "
+            f"about {protected_tokens:,} of it must not change{where}"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_over_budget, (dict(self.__dict__),))
+
+
+def _over_budget(fields: dict[str, Any]) -> PromptOverBudget:
+    own = {
+        k: fields.pop(k) for k in ("budget", "least_tokens", "protected_tokens", "place", "mostly")
+    }
+    error = PromptOverBudget(**own)
+    error.__dict__.update(fields)
+    return error
 
 
 class ScorerError(ConfigError):

@@ -19,8 +19,8 @@ def explain(result: Result) -> str:
     lines = [] if result.cache_miss is None else [f"cache: no hit: {result.cache_miss}"]
     for attempt in result.attempts:
         lines.append(explain_attempt(attempt))
-        if attempt.answer is not None and attempt.answer.compression is not None:
-            lines.append(f"  {explain_compression(attempt.answer.compression)}")
+        if attempt.compression is not None:
+            lines.append(f"  {explain_compression(attempt.compression)}")
         lines += [f"  failed {gate}" for gate in attempt.failed_gates if ":" in gate]
         said = _said(attempt)
         if said:

@@ -90,7 +90,7 @@ class Recorder:
         cost = None if ask.calling else sum(cost for cost in known if cost is not None)
         attempts = ask.attempts
         if ask.outlet is not None:
-            unfinished = ask.outlet.unfinished(self._rungs, ask.calling)
+            unfinished = ask.outlet.unfinished(self._rungs, ask.calling, ask.compressed)
             attempts = (*attempts, *unfinished)
             cost = spent_usd(attempts)
         record = self._make(

@@ -9,7 +9,7 @@ in a task of its own.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 import anyio
@@ -21,7 +21,7 @@ from .ports import Clock
 from .pricing import cost_usd
 from .resilience.deputy import Deputy
 from .resilience.hedge import Hedging
-from .types import Attempt, ModelCall
+from .types import Attempt, Compression, ModelCall
 from .walk import Answered, Call, Ending, Failed
 
 __all__ = ["SideBySide"]
@@ -130,12 +130,22 @@ class SideBySide:
         self._hedging.note_latency(model, self._clock.monotonic() - run.began)
         return self._outcome(effect.rung)
 
-    def unneeded(self, ladder: Ladder, ending: Ending) -> list[Attempt]:
-        """Return what was asked and not needed, as attempts; to be called at the end."""
+    def unneeded(
+        self, ladder: Ladder, ending: Ending, compressed: Mapping[int, Compression]
+    ) -> list[Attempt]:
+        """Return what was asked and not needed, as attempts; to be called at the end.
+
+        Args:
+            ladder: The rungs.
+            ending: How the walk ended.
+            compressed: What was done to the prompts that were sent, by rung.
+        """
         now = self._clock.monotonic()
         told = {attempt.rung for attempt in ending.attempts}
         return [
-            self._unneeded(rung, run, ladder, ending, now)
+            replace(
+                self._unneeded(rung, run, ladder, ending, now), compression=compressed.get(rung)
+            )
             for rung, run in self._runs.items()
             if rung not in told
         ]

@@ -6,7 +6,7 @@ structs and not dataclasses because an ask makes some twenty of them: 0.2 µs ea
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -178,6 +178,7 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
         listener: Is told of the answer while it comes; None: nobody listens, and the whole is enough.
         escalated: Whether another rung was asked before, or is being asked at the same time.
         headers: HTTP headers of this call alone, names in lower case: its place in a trace.
+        shortened: Is told what was done to the prompt before it is sent; None: nobody asks.
     """
 
     model: str
@@ -191,6 +192,7 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
     listener: Listener | None = None
     escalated: bool = False
     headers: Mapping[str, str] = {}
+    shortened: Callable[[Compression], None] | None = None
 
     def __repr__(self) -> str:
         return f"<ModelCall to {self.model}: {self.request!r}>"
@@ -523,6 +525,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
         action: What the policy did next: ``stop`` or ``call:<rung>``.
         probabilities: Probability of each action the policy could have taken, summing to 1.
         streamed: How its answer was streamed; None in an ask that is no stream.
+        compression: What was done to the prompt before it was sent, also when the call then failed; None
+            where nothing is set, or nothing was sent.
     """
 
     rung: int
@@ -541,6 +545,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     action: str = ""
     probabilities: Mapping[str, float] = {}
     streamed: Streamed | None = None
+    compression: Compression | None = None
 
     @property
     def confidence(self) -> float | None:

@@ -14,7 +14,14 @@ from msgspec.structs import replace
 
 from .cached import served
 from .ending import Ending, Keep, OnAllRejected, best_of, broken_off, end_walk
-from .errors import BudgetExceeded, CascadeError, ConfigError, NotCalled, ProviderError
+from .errors import (
+    BudgetExceeded,
+    CascadeError,
+    ConfigError,
+    NotCalled,
+    PromptOverBudget,
+    ProviderError,
+)
 from .ladder import Ladder, Rung
 from .openings import Outlook, open_rungs
 from .policy import Decision, Policy, State
@@ -27,6 +34,7 @@ from .types import (
     CacheEntry,
     CacheHit,
     CallContext,
+    Compression,
     Demand,
     ModelCall,
     Request,
@@ -168,6 +176,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
         final: Whether the walk is to end here: no time is left, or nothing more may be tried.
         rung: Index of the rung, when it is not the one that was to be called but its backup.
         streamed: How far it was streamed, in a stream. When a part was passed on, the ask has failed.
+        compression: What was done to the prompt before it was sent; None where nothing was.
     """
 
     error: CascadeError
@@ -176,6 +185,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
     final: bool = False
     rung: int | None = None
     streamed: Streamed | None = None
+    compression: Compression | None = None
 
 
 Effect = Lookup | Call | Measure | Look
@@ -352,7 +362,7 @@ def _model_call(
 def _failed_attempt(index: int, rung: Rung, outcome: Failed) -> Attempt:
     error = outcome.error
     tries = error.tries if isinstance(error, ProviderError) else ()
-    not_called = isinstance(error, (NotCalled, BudgetExceeded)) and not tries
+    not_called = isinstance(error, (NotCalled, BudgetExceeded, PromptOverBudget)) and not tries
     return Attempt(
         rung=index,
         model=rung.model,
@@ -364,6 +374,7 @@ def _failed_attempt(index: int, rung: Rung, outcome: Failed) -> Attempt:
         latency_s=outcome.latency_s,
         tries=tries,
         streamed=outcome.streamed,
+        compression=outcome.compression,
     )
 
 
@@ -381,6 +392,7 @@ def _stopped_attempt(index: int, rung: Rung, outcome: Answered) -> Attempt:
         latency_s=outcome.latency_s,
         tries=tries,
         streamed=outcome.streamed,
+        compression=answer.compression,
     )
 
 
@@ -408,6 +420,7 @@ def _answered_attempt(
         latency_s=outcome.latency_s,
         tries=tries,
         streamed=outcome.streamed,
+        compression=answer.compression,
     )
 
 

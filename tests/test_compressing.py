@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
+import anyio
 import msgspec
 import pytest
 
-from cascade import Cascade, ConfigError, Price, RequestError
+from cascade import (
+    AllRungsFailed,
+    Cascade,
+    ConfigError,
+    DeadlineExceeded,
+    Price,
+    PromptOverBudget,
+    RequestError,
+    ServerFailed,
+)
 from cascade.build import check_file
 from cascade.compress import Dedupe, Evidence, EvidenceGate, Extract, Minify, Pipeline
 from cascade.compress.evidence import StageVerdict
 from cascade.compressing import RungCompression
 from cascade.testing import ListSink, ScriptedClient, reply
-from cascade.types import Compressed, Compression, Request
+from cascade.types import Answer, Compressed, Compression, ModelCall, Request
 
 from .ladders import engine, two_rungs
 
@@ -117,6 +128,85 @@ async def test_a_refused_prompt_fails_its_rung_and_the_next_is_sent_all_of_it() 
     assert calls[0].request.prompt == PADDED
 
 
+async def test_a_call_that_fails_keeps_what_was_done_to_its_prompt() -> None:
+    """Attempt, record and `explain` tell it: what failed was the call with the shorter prompt."""
+    down = ServerFailed("down", provider="p", model="small", status=500)
+    result, calls, record = await ask({0: minifying()}, small=down)
+    failed = result.attempts[0]
+    assert failed.verdict == "failed"
+    assert failed.compression.tokens_after < failed.compression.tokens_before
+    assert len(calls[0].request.prompt) < len(PADDED) / 2
+    assert record["attempts"][0]["compression"]["tokens_after"] == failed.compression.tokens_after
+    assert "compression" not in record["attempts"][1]
+    assert result.explain().count("compressed from") == 1
+
+
+async def test_a_call_that_is_cut_by_the_deadline_keeps_it_too() -> None:
+    """There is no answer and no error of the call's own that could carry it."""
+
+    class Silent:
+        async def complete(self, call: ModelCall) -> Answer:
+            await anyio.sleep_forever()
+            raise AssertionError
+
+        async def aclose(self) -> None:
+            pass
+
+    sink = ListSink()
+    async with Cascade(
+        two_rungs(), {"p": Silent()}, sink=sink, compress={0: minifying()}
+    ) as ladder:
+        with pytest.raises(DeadlineExceeded) as caught:
+            await ladder.ask(PADDED, deadline_s=0.2)
+    assert caught.value.attempts[0].compression is not None
+    assert sink.records[0]["attempts"][0]["compression"]["stages"][0]["name"] == "minify"
+
+
+def refusing(budget: int = 5, **options: Any) -> RungCompression:
+    """Extraction to a budget that refuses what cannot be kept within it."""
+    strict = Extract(budget, when_over="refuse", place="compress[0].extract")
+    return RungCompression(compressor=Pipeline([strict]), price=PRICE, **options)
+
+
+async def test_a_refused_rung_is_passed_over_and_the_next_has_its_own_setting() -> None:
+    """Nothing was sent, so the next rung is the first: it is compressed as it says itself."""
+    result, calls, record = await ask({0: refusing(), 1: minifying()})
+    assert result.attempts[0].verdict == "skipped"
+    assert result.attempts[0].cost_usd == 0.0
+    assert record["attempts"][0]["error"]["type"] == "PromptOverBudget"
+    assert [call.model for call in calls] == ["large"]
+    assert calls[0].request.prompt != PADDED
+
+
+async def test_a_ladder_whose_every_rung_refuses_says_budget_size_and_place() -> None:
+    """Nothing is sent, nothing is paid, and every cause can be told from others."""
+    ladder, client, sink = engine("unused", compress={0: refusing(), 1: refusing(4)})
+    async with ladder:
+        with pytest.raises(AllRungsFailed) as caught:
+            await ladder.ask(PADDED)
+    first, second = caught.value.exceptions
+    assert isinstance(first, PromptOverBudget)
+    assert isinstance(second, PromptOverBudget)
+    assert (first.budget, second.budget) == (5, 4)
+    assert first.least_tokens >= first.protected_tokens > 5
+    assert (first.place, first.mostly) == ("compress[0].extract", "messages[0]")
+    assert "compress[0].extract: what must be kept is about" in str(caught.value)
+    assert "over the budget of 5;" in str(caught.value)
+    assert PADDED.split()[-1] not in str(caught.value)
+    assert caught.value.cost_usd == 0.0
+    assert client.calls == []
+    assert [attempt["verdict"] for attempt in sink.records[0]["attempts"]] == ["skipped"] * 2
+
+
+def test_a_refused_prompt_can_be_pickled() -> None:
+    """Errors cross processes with all they say."""
+    error = PromptOverBudget(budget=5, least_tokens=9, protected_tokens=8, place="extract")
+    error.add_note("kept")
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.budget, again.place) == (str(error), 5, "extract")
+    assert again.__notes__ == ["kept"]
+
+
 async def test_long_prompts_are_compressed_off_the_event_loop() -> None:
     """A prompt over the limit takes the way through a worker thread, with the same result."""
     _, calls, _ = await ask({0: minifying()}, PADDED * 40)
@@ -204,6 +294,23 @@ async def test_a_lossy_stage_is_off_without_evidence(tmp_path: Path) -> None:
     notes: list[str] = []
     check_file(file, on_note=notes.append)
     assert any("compress: extract is off: no evidence" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("compress", "place"),
+    [
+        ("[minify, {extract: STRICT}]", r"compress\[1\]\.extract: "),
+        ("{stages: [{extract: STRICT}]}", r"compress\.stages\[0\]\.extract: "),
+    ],
+)
+async def test_a_refusal_says_where_in_the_file_its_budget_is(
+    tmp_path: Path, compress: str, place: str
+) -> None:
+    """As a key path, which is how `cascade check` tells of mistakes."""
+    strict = "{budget: 5, when_over: refuse, even_without_evidence: true}"
+    file = ladder_file(tmp_path, compress.replace("STRICT", strict))
+    with pytest.raises(AllRungsFailed, match=place):
+        await asked(file, LONG)
 
 
 async def test_a_lossy_stage_runs_on_the_users_word(tmp_path: Path) -> None:

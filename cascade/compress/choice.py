@@ -37,6 +37,7 @@ class Choice:
     Attributes:
         tokens: Tokens of all these texts.
         least: About how many tokens must be kept, as far as is known: set by `fit`.
+        protected: About how many tokens of these texts must not change.
     """
 
     def __init__(self, draft: Draft, slots: Sequence[Slot]) -> None:
@@ -57,6 +58,7 @@ class Choice:
             a_char = whole / max(len(slot.text), 1)
             self._cost += [(unit.end - unit.begin) * a_char for unit in units]
         self._bare = [0.0 if not u.locked else self._bare_cost(i) for i, u in enumerate(self._of)]
+        self.protected = sum(self._bare)
         self._ends = self._first_and_last()
         self._anchored = (
             self._sharing(None if draft.question_is_guess else draft.question) - self._ends
@@ -86,6 +88,15 @@ class Choice:
         used = self._fill(state, used, room, (i for i in self._order if state[i] == BARE))
         self._fill(state, used, room, self._order)
         return state
+
+    def least_by_slot(self) -> Iterator[tuple[Slot, float]]:
+        """Yield each text with about how many of its tokens must be kept."""
+        state, _ = self._start(closest=False)
+        cost = {CUT: [0.0] * len(state), BARE: self._bare, KEPT: self._cost}
+        at = 0
+        for slot, units in zip(self._slots, self._units, strict=True):
+            yield slot, sum(cost[state[i]][i] for i in range(at, at + len(units)))
+            at += len(units)
 
     def _start(self, *, closest: bool) -> tuple[list[int], float]:
         """Return what becomes of every piece when only what must be kept is, and about how many tokens it is."""

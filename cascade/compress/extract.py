@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ..errors import RequestError
+from ..errors import PromptOverBudget
 from .choice import Choice
 from .draft import Draft
 
@@ -31,6 +31,7 @@ class Extract:
     Args:
         budget: Most tokens that all texts of the prompt may have; None: only with a caller's own.
         when_over: What to do when what must be kept is over the budget.
+        place: Where this is set, for the message of the error.
 
     Raises:
         ValueError: `budget` is not positive.
@@ -39,18 +40,21 @@ class Extract:
     name = "extract"
     lossy = True
 
-    def __init__(self, budget: int | None = None, *, when_over: WhenOver = "pass") -> None:
+    def __init__(
+        self, budget: int | None = None, *, when_over: WhenOver = "pass", place: str = "extract"
+    ) -> None:
         if budget is not None and budget < 1:
             raise ValueError(f"budget: {budget!r} given; allowed: a number of tokens >= 1")
         self._budget = budget
         self._when_over = when_over
+        self._place = place
         self.version = f"extract:1:{budget}:{when_over}"
 
     def apply(self, draft: Draft) -> str:
         """Leave out what has least to do with the question until the draft is within its budget.
 
         Raises:
-            RequestError: It cannot be, and that is set to be refused.
+            PromptOverBudget: It cannot be, and that is set to be refused.
         """
         budget = draft.budget if draft.budget is not None else self._budget
         if budget is None or draft.surely_within(budget):
@@ -75,9 +79,28 @@ class Extract:
                     draft.say("no question was found: what is closest to the whole was kept")
                 return choice.told(kept)
             room -= over * 1.1 + 2
-        least = elsewhere + choice.least
-        said = f"what must be kept is about {least:,.0f} tokens, over the budget of {budget:,}"
+        least = round(elsewhere + choice.least)
         if self._when_over == "refuse":
-            raise RequestError(f"compress: {said}")
-        draft.say(f"{said}: the prompt is left as it was")
+            raise PromptOverBudget(
+                budget=budget,
+                least_tokens=least,
+                protected_tokens=round(elsewhere + choice.protected),
+                place=self._place,
+                mostly=_mostly(draft, choice),
+            )
+        draft.say(
+            f"what must be kept is about {least:,} tokens, over the budget of {budget:,}: "
+            "the prompt is left as it was"
+        )
         return ""
+
+
+def _mostly(draft: Draft, choice: Choice) -> str | None:
+    """Return the message that has the most of what must be kept."""
+    open_slots = {id(slot): tokens for slot, tokens in choice.least_by_slot()}
+    found: dict[int, float] = {}
+    for slot in draft.kept_slots():
+        tokens = open_slots.get(id(slot), draft.count(slot.text))
+        found[slot.message] = found.get(slot.message, 0.0) + tokens
+    most = max(found, key=lambda message: found[message], default=None)
+    return None if most is None else f"messages[{most}]"

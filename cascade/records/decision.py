@@ -202,6 +202,8 @@ def _attempt(attempt: Attempt, text: bool) -> dict[str, Any]:
                 "completion_tokens": streamed.usage.completion_tokens,
                 "tokens_estimated": streamed.usage.estimated,
             }
+    if attempt.compression is not None:
+        record["compression"] = to_builtins(attempt.compression)
     if answer is not None:
         usage = answer.usage
         record |= {
@@ -211,8 +213,6 @@ def _attempt(attempt: Attempt, text: bool) -> dict[str, Any]:
             "cached_tokens": usage.cached_tokens,
             "reasoning_tokens": usage.reasoning_tokens,
         }
-        if answer.compression is not None:
-            record["compression"] = to_builtins(answer.compression)
         if text:
             logprobs = answer.logprobs
             record |= {

@@ -23,6 +23,7 @@ from ..errors import (
     LimitReached,
     NotCalled,
     NotRecorded,
+    PromptOverBudget,
     ProviderTimeout,
     RateLimited,
     RequestError,
@@ -184,7 +185,7 @@ def _of_group(error: AllRungsFailed) -> Failure:
         return _failed(429, "limit_reached", error, retry_after_s=wait_s)
     if _all(causes, (RequestRefused, RequestError)) and all(map(_is_the_clients, causes)):
         code = "upstream_refused"
-        if _all(causes, (ContextTooLong,)):
+        if _all(causes, (ContextTooLong, PromptOverBudget)):
             code = "context_length_exceeded"
         elif _all(causes, (ContentRefused,)):
             code = "content_filter"

@@ -26,6 +26,7 @@ ERRORS: Mapping[str, str] = {
     "LimitReached": "limit",
     "NotCalled": "not_called",
     "NotRecorded": "not_recorded",
+    "PromptOverBudget": "over_budget",
     "ProviderTimeout": "timeout",
     "RateLimited": "rate_limited",
     "RequestError": "not_sendable",

@@ -91,7 +91,10 @@ def test_a_budget_below_what_must_be_kept_passes_the_prompt_through_and_says_so(
 
 def test_a_budget_below_what_must_be_kept_is_refused_if_so_set() -> None:
     """With `when_over: refuse` it is an error that tells both numbers."""
-    with pytest.raises(RequestError, match=r"about 1,\d\d\d tokens, over the budget of 400"):
+    with pytest.raises(
+        RequestError,
+        match=r"extract: what must be kept is about 1,\d\d\d tokens, over the budget of 400; about .* must not change, most of it in messages",
+    ):
         compressed("```\n" + "x = 1\n" * 400 + "```", when_over="refuse")
 
 
