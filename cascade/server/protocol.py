@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from .bodies import DEPARTURE, Departure
 from .failures import Failure, error_body
+from .joined import JoinedWrites
 from .traffic import ELSEWHERE, Traffic
 
 __all__ = ["GuardedProtocol", "HeadLimits", "guarded"]
@@ -57,7 +58,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """Give the client its time to send a head."""
-        super().connection_made(transport)
+        joined: Any = JoinedWrites(transport, self.loop)
+        super().connection_made(joined)
         self._departure = Departure()
         self._head_size = 0
         self._in_head = True
