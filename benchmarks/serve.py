@@ -5,7 +5,8 @@ turns within one run: compare ratios, not machines.
 
     python benchmarks/serve.py                    # some two minutes
     python benchmarks/serve.py --soak 30          # and half an hour of mixed load with faults
-    python benchmarks/serve.py --smoke            # the same paths in twenty seconds, numbers worth nothing
+    python benchmarks/serve.py --soak 30 --only-soak --pause-ms 100     # that alone, at a moderate rate
+    python benchmarks/serve.py --smoke            # the same paths in a minute and a half, most of it mixed load
 
 A bare forwarder with aiohttp is measured beside it where aiohttp is installed. Raw numbers go to
 out/serve.json.
@@ -38,6 +39,7 @@ from upstream import Upstream, running_upstream
 ROOT = Path(__file__).resolve().parent.parent
 PROMPT = "Which is heavier, a mole of iron or a mole of lead?"
 CHAT = "/v1/chat/completions"
+MESSAGES = "/v1/messages"
 
 LADDER = """
 name: {name}
@@ -288,11 +290,16 @@ async def measure_crowd(server: Server, scale: Scale) -> dict[str, float]:
     return {"before_mb": before, "peak_mb": peak}
 
 
-async def soak(server: Server, seconds: float) -> dict[str, Any]:
+async def soak(server: Server, seconds: float, pause_s: float) -> dict[str, Any]:
     """Return what mixed load does to the server over time.
 
-    Whole answers and streams from a ladder whose first rung fails one time in ten, asks that are bad,
-    and clients that go away in the midst of a stream.
+    Whole answers of both APIs, two choices at once, and streams, from a ladder whose first rung fails one
+    time in ten; asks that are bad, and clients that go away in the midst of a stream.
+
+    Args:
+        server: It.
+        seconds: How long.
+        pause_s: Seconds that each of the 16 clients rests after an answer.
     """
     rng = random.Random(1)
     port = server.port
@@ -300,6 +307,8 @@ async def soak(server: Server, seconds: float) -> dict[str, Any]:
     streamed = request(CHAT, body("cascade/faulty", stream=True), port)
     slow = request(CHAT, body("cascade/drips", stream=True), port)
     bad = request(CHAT, b'{"model": "cascade/faulty"}', port)
+    message = request(MESSAGES, body("cascade/faulty", max_tokens=64), port)
+    choices = request(CHAT, body("cascade/faulty", n=2), port)
     latencies: list[float] = []
     counts = {"answered": 0, "refused": 0, "left": 0, "lost": 0}
     until = time.perf_counter() + seconds
@@ -313,7 +322,11 @@ async def soak(server: Server, seconds: float) -> dict[str, Any]:
                 counts["left"] += 1
                 connection = await connect(port)
                 continue
-            sent = bad if drawn < 0.1 else streamed if drawn < 0.5 else whole
+            sent = whole
+            for share, other in ((0.1, bad), (0.2, message), (0.25, choices), (0.6, streamed)):
+                if drawn < share:
+                    sent = other
+                    break
             seen: Seen = await connection.ask(sent)
             if seen.status == (400 if sent is bad else 200):
                 counts["refused" if sent is bad else "answered"] += 1
@@ -323,6 +336,8 @@ async def soak(server: Server, seconds: float) -> dict[str, Any]:
                 counts["lost"] += 1
             if not connection.is_open:
                 connection = await connect(port)
+            if pause_s:
+                await asyncio.sleep(pause_s)
         connection.close()
 
     samples: list[tuple[float, float, int]] = []
@@ -340,6 +355,7 @@ async def soak(server: Server, seconds: float) -> dict[str, Any]:
     return {
         **counts,
         "seconds": seconds,
+        "pause_ms": pause_s * 1e3,
         "p50_ms": statistics.median(latencies) * 1e3,
         "p99_ms": statistics.quantiles(latencies, n=100)[98] * 1e3,
         "mb_second_quarter": statistics.median(mb for _, mb, _ in samples[quarter : 2 * quarter]),
@@ -361,23 +377,13 @@ async def _leave(connection: Connection, sent: bytes) -> None:
 def table(found: dict[str, Any]) -> Table:
     """Return the numbers beside what they are held to."""
     shown = Table("", "measured", "wanted")
-    for name, rates in found["requests_per_s"].items():
-        wanted = ">= 1,500" if name.startswith("two rungs") else ""
-        by_clock, by_cpu = (statistics.median(column) for column in zip(*rates, strict=True))
-        words = f"{by_clock:,.0f} ({by_cpu:,.0f} per second of processor time)"
-        shown.add_row(f"{name}, requests/s at 64", words, wanted)
-    for name, (direct, through) in found["latency_us"].items():
-        added = statistics.median(through) - statistics.median(direct)
-        words = f"+{added:,.0f} µs ({statistics.median(direct):,.0f} directly)"
-        shown.add_row(f"{name}, median at 1", words, "<= +1,000 µs")
-    crowd = found["crowd"]
-    words = f"{crowd['peak_mb']:,.0f} MB (from {crowd['before_mb']:,.0f})"
-    shown.add_row(f"{found['parameters']['crowd']:,} slow streams", words, "<= 300 MB")
+    if "crowd" in found:
+        add_speed(shown, found)
     ran = found["soak"]
     shown.add_row(
         f"{ran['seconds'] / 60:.1f} minutes of mixed load",
         f"{ran['answered']:,} answered, {ran['refused']:,} refused, {ran['left']:,} left, "
-        f"{ran['lost']} lost; p99 {ran['p99_ms']:,.0f} ms",
+        f"{ran['lost']} lost; p50 {ran['p50_ms']:,.1f} ms, p99 {ran['p99_ms']:,.0f} ms",
         "0 lost",
     )
     shown.add_row(
@@ -391,6 +397,22 @@ def table(found: dict[str, Any]) -> Table:
         "no growth",
     )
     return shown
+
+
+def add_speed(shown: Table, found: dict[str, Any]) -> None:
+    """Add what was measured beside the mixed load."""
+    for name, rates in found["requests_per_s"].items():
+        wanted = ">= 1,500" if name.startswith("two rungs") else ""
+        by_clock, by_cpu = (statistics.median(column) for column in zip(*rates, strict=True))
+        words = f"{by_clock:,.0f} ({by_cpu:,.0f} per second of processor time)"
+        shown.add_row(f"{name}, requests/s at 64", words, wanted)
+    for name, (direct, through) in found["latency_us"].items():
+        added = statistics.median(through) - statistics.median(direct)
+        words = f"+{added:,.0f} µs ({statistics.median(direct):,.0f} directly)"
+        shown.add_row(f"{name}, median at 1", words, "<= +1,000 µs")
+    crowd = found["crowd"]
+    words = f"{crowd['peak_mb']:,.0f} MB (from {crowd['before_mb']:,.0f})"
+    shown.add_row(f"{found['parameters']['crowd']:,} slow streams", words, "<= 300 MB")
 
 
 async def measure(
@@ -429,16 +451,24 @@ async def measure(
         ),
     }
     found["crowd"] = await measure_crowd(server, scale)
-    seconds = 60.0 * args.soak if args.soak else 3.0 if args.smoke else 20.0
-    found["soak"] = await soak(server, seconds)
-    return {"parameters": asdict(scale)} | found
+    return {"parameters": asdict(scale)} | found | await measure_soak(server, args)
+
+
+async def measure_soak(server: Server, args: Any) -> dict[str, Any]:
+    """Return what mixed load does, for as long as is wanted: a minute where nothing is said."""
+    seconds = 60.0 * (args.soak or 1.0)
+    return {"soak": await soak(server, seconds, args.pause_ms / 1e3)}
 
 
 def main() -> int:
     """Check answers, measure, print the table, write the JSON; 1 when something was lost."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true", help="run everything in seconds")
-    parser.add_argument("--soak", type=float, help="minutes of mixed load with faults")
+    parser.add_argument(
+        "--soak", type=float, help="minutes of mixed load with faults; 1 if not given"
+    )
+    parser.add_argument("--pause-ms", type=float, default=0.0, help="rest of each client in it")
+    parser.add_argument("--only-soak", action="store_true", help="leave out everything else")
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "serve.json")
     args = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -455,7 +485,10 @@ def main() -> int:
             import aiohttp  # noqa: F401
 
             forwarder = stack.enter_context(running_forwarder(upstream, theirs))
-        found = asyncio.run(measure(server, upstream, forwarder, args))
+        if args.only_soak:
+            found = asyncio.run(measure_soak(server, args))
+        else:
+            found = asyncio.run(measure(server, upstream, forwarder, args))
         log = list((server.folder / "logs").glob("*.jsonl"))
         assert log, "no decision log was written"
     Console(width=110).print(table(found))
