@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..types import Answer, CallContext, ModelCall
-from .words import error_word, gate_word, reason_left
+from .words import compressed_stages, error_word, gate_word, reason_left
 
 __all__ = [
     "RungPlace",
@@ -21,6 +21,7 @@ __all__ = [
     "of_call",
     "of_decision",
     "of_record",
+    "of_stages",
 ]
 
 Attributes = dict[str, Any]
@@ -150,7 +151,23 @@ def of_attempt(attempt: Mapping[str, Any]) -> Attributes:
     streaming = attempt.get("streaming")
     if streaming is not None:
         _add(found, {"gen_ai.response.time_to_first_chunk": streaming["first_s"]})
+    stages = compressed_stages(attempt)
+    if stages:
+        found["cascade.compression.tokens_before"] = stages[0][1]
+        found["cascade.compression.tokens_after"] = stages[-1][2]
     return found
+
+
+def of_stages(attempt: Mapping[str, Any]) -> list[Attributes]:
+    """Return what each stage did to the prompt of a call, in their order."""
+    return [
+        {
+            "cascade.compression.stage": stage,
+            "cascade.compression.tokens_before": before,
+            "cascade.compression.tokens_after": after,
+        }
+        for stage, before, after in compressed_stages(attempt)
+    ]
 
 
 def of_decision(attempt: Mapping[str, Any]) -> Attributes:

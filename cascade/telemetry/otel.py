@@ -34,6 +34,7 @@ from .attributes import (
     of_call,
     of_decision,
     of_record,
+    of_stages,
 )
 from .content import input_messages, output_messages
 from .words import called
@@ -258,6 +259,8 @@ class _Walk:
             if entry is not None:
                 waiting.remove(entry)
                 entry.span.set_attributes(of_attempt(attempt))
+                for done in of_stages(attempt):
+                    entry.span.add_event("cascade.compression", done, timestamp=entry.began_ns)
             decided.append((attempt, entry))
         begun = [entry.began_ns for _, entry in decided if entry is not None]
         for attempt, entry in decided:

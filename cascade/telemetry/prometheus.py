@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 
 from .prometheus_live import Live, PublishedLive, Watched, adds_up_workers
-from .words import OTHER, error_word, escalations, gate_word, reason_left
+from .words import OTHER, compressed_stages, error_word, escalations, gate_word, reason_left
 
 __all__ = ["MOST_MODELS", "PrometheusMetrics", "publish_live"]
 
@@ -158,6 +158,21 @@ class _Meters:
             "cascade_call_cost_usd", "US dollars spent on calls and their scoring.", _RUNG
         )
         self.tokens = counter("cascade_tokens", "Tokens used.", (*_RUNG, "kind"))
+        self.prompts = counter(
+            "cascade_compression_prompts",
+            "Prompts of rungs with prompt compression, by whether they were sent shorter.",
+            (*_RUNG, "result"),
+        )
+        self.before_stage = counter(
+            "cascade_compression_tokens_before",
+            "Tokens of prompts before a stage of compression.",
+            (*_RUNG, "stage"),
+        )
+        self.after_stage = counter(
+            "cascade_compression_tokens_after",
+            "Tokens of prompts after a stage of compression.",
+            (*_RUNG, "stage"),
+        )
         self.tenant_asks = counter("cascade_tenant_asks", "Asks by tenant.", ("ladder", "tenant"))
         self.tenant_cost = counter(
             "cascade_tenant_cost_usd", "US dollars spent by tenant.", ("ladder", "tenant")
@@ -283,6 +298,8 @@ class _RungMeters:
             self._confidence.observe(attempt["confidence"])
         if attempt["cost_usd"]:
             self._cost.inc(attempt["cost_usd"])
+        if "compression" in attempt:
+            self._count_compression(attempt)
         for name, kind in _TOKENS.items():
             count = attempt.get(name)
             if count:
@@ -291,6 +308,15 @@ class _RungMeters:
                     tokens = self._meters.tokens.labels(*self._key, kind)
                     self._tokens[name] = tokens
                 tokens.inc(count)
+
+    def _count_compression(self, attempt: Mapping[str, Any]) -> None:
+        meters, key = self._meters, self._key
+        stages = compressed_stages(attempt)
+        shorter = bool(stages) and stages[-1][2] < stages[0][1]
+        meters.prompts.labels(*key, "compressed" if shorter else "unchanged").inc()
+        for stage, before, after in stages:
+            meters.before_stage.labels(*key, stage).inc(before)
+            meters.after_stage.labels(*key, stage).inc(after)
 
     def _count_streamed(self, streaming: Mapping[str, Any]) -> None:
         self._meters.streamed.labels(*self._key, streaming["mode"]).inc()

@@ -7,7 +7,17 @@ from typing import Any
 
 from ..rules import BUILT_IN_GATES
 
-__all__ = ["ERRORS", "OTHER", "called", "error_word", "escalations", "gate_word", "reason_left"]
+__all__ = [
+    "ERRORS",
+    "OTHER",
+    "STAGES",
+    "called",
+    "compressed_stages",
+    "error_word",
+    "escalations",
+    "gate_word",
+    "reason_left",
+]
 
 OTHER = "other"
 """Stands for what has no word of its own, and for what there is too much of."""
@@ -37,6 +47,9 @@ ERRORS: Mapping[str, str] = {
 }
 """The word for each class of error that ends a call."""
 
+STAGES = frozenset({"minify", "dedupe", "boilerplate", "history", "examples", "extract"})
+"""Stages of prompt compression by name; those that a package offers are ``plugin``."""
+
 _NO_CALL = frozenset({"skipped", "cached"})
 """Verdicts of attempts for which no model was asked."""
 
@@ -49,6 +62,28 @@ def error_word(error: Mapping[str, Any] | None) -> str | None:
 def gate_word(gate: str) -> str:
     """Return the name of a built-in gate; ``other`` for a gate of one's own, whose name may say anything."""
     return gate if gate in BUILT_IN_GATES else OTHER
+
+
+def compressed_stages(attempt: Mapping[str, Any]) -> list[tuple[str, int, int]]:
+    """Return (stage, tokens before it, tokens after it) of each stage that a prompt went through.
+
+    Empty where the prompt was sent as it was: then no tokens were counted.
+
+    >>> done = {"name": "minify", "tokens_before": 90, "tokens_after": 60}
+    >>> compressed_stages({"compression": {"tokens_after": 60, "stages": [done]}})
+    [('minify', 90, 60)]
+    """
+    told = attempt.get("compression")
+    if told is None or told["tokens_after"] is None:
+        return []
+    return [
+        (
+            stage["name"] if stage["name"] in STAGES else "plugin",
+            stage["tokens_before"],
+            stage["tokens_after"],
+        )
+        for stage in told["stages"]
+    ]
 
 
 def called(attempt: Mapping[str, Any]) -> bool:

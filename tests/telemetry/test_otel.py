@@ -26,6 +26,8 @@ from cascade import (
 )
 from cascade.cache.memory import MemoryCache
 from cascade.caching import CacheSettings
+from cascade.compress import Dedupe, Minify, Pipeline
+from cascade.compressing import RungCompression
 from cascade.policy import Thresholds
 from cascade.resilience.hedge import Hedge
 from cascade.telemetry.otel import Destination, OtelTracer, RungPlace, export_to
@@ -44,6 +46,9 @@ PLACES = [
 ]
 
 
+PADDED = "one  two   three \n\n\n\n" * 60 + "Question: Which?" + " why" * 120
+
+
 @pytest.fixture
 def receiver() -> Iterator[OtlpReceiver]:
     """A receiver of the test's own."""
@@ -54,6 +59,34 @@ def receiver() -> Iterator[OtlpReceiver]:
 def tracer(receiver: OtlpReceiver, **options: Any) -> OtelTracer:
     to = Destination(endpoint=receiver.endpoint, headers={"x-token": "t"}, service="shop")
     return OtelTracer(export_to(to), rungs=PLACES, **options)
+
+
+async def test_a_call_tells_what_was_done_to_its_prompt(receiver: OtlpReceiver) -> None:
+    """Tokens on the span of the call, failed or not, and an event at its beginning for each stage."""
+    stages = Pipeline([Minify(), Dedupe()])
+    ladder, _, sink = engine(
+        BadResponse("no JSON", provider="p", model="small"),
+        "4",
+        tracer=tracer(receiver),
+        compress={0: RungCompression(compressor=stages, min_saving_usd=0.0)},
+    )
+    async with ladder:
+        await ladder.ask(PADDED)
+    _, first, second = receiver.spans()
+    told = sink.records[0]["attempts"][0]["compression"]
+    names = [f"cascade.compression.tokens_{side}" for side in ("before", "after")]
+    assert [first["attributes"][name] for name in names] == [
+        told["tokens_before"],
+        told["tokens_after"],
+    ]
+    assert [event["name"] for event in first["events"]] == ["cascade.compression"] * 2
+    assert [event["attributes"]["cascade.compression.stage"] for event in first["events"]] == [
+        "minify",
+        "dedupe",
+    ]
+    assert first["began"] <= first["events"][0]["at"] <= first["ended"]
+    assert names[0] not in second["attributes"]
+    assert second["events"] == []
 
 
 async def test_an_ask_is_a_span_and_its_calls_are_its_children(receiver: OtlpReceiver) -> None:

@@ -22,6 +22,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from cascade import AllRungsFailed, BadResponse, Cascade, ConfigError, Ladder, Price, Rung, errors
 from cascade.cache.memory import MemoryCache
 from cascade.caching import CacheSettings
+from cascade.compress import Minify, Pipeline
+from cascade.compress.draft import Draft
+from cascade.compressing import RungCompression
 from cascade.resilience.breaker import BreakerSettings, Breaking
 from cascade.resilience.retry import Retrying, RetryPolicy
 from cascade.rules import CallableGate
@@ -106,6 +109,53 @@ async def test_the_reason_of_an_escalation_is_one_word(
         await ladder.ask("2 + 2?")
     left = read(registry)["cascade_escalations_total"]
     assert {labels[2] for labels in left} == {reason}
+
+
+class Ours:
+    """A stage that a package might offer, with a name that says anything."""
+
+    name, lossy, version = "cut-out-SECRET", True, "1"
+
+    def apply(self, draft: Draft) -> str:
+        """Take the last full stop away."""
+        draft.slots[0].text = draft.slots[0].text.replace(". . .", ".")
+        return "dots"
+
+
+async def test_compression_is_counted_by_stage(registry: CollectorRegistry) -> None:
+    """Tokens before and after each; a prompt that stays as it is; and the prompt of a call that fails."""
+    stages = [Minify(), Ours()]
+    compress = {
+        0: RungCompression(compressor=Pipeline(stages), min_saving_usd=0.0),
+        1: RungCompression(compressor=Pipeline([Minify()]), min_saving_usd=0.0),
+    }
+    ladder, _, sink = engine(
+        [DOWN, DOWN], ["4", "4"], compress=compress, observers=[PrometheusMetrics(registry)]
+    )
+    padded = (
+        "one  two   three \n\n\n\n" * 40 + "It is done. . . .\n\nQuestion: Which?" + " why" * 120
+    )
+    async with ladder:
+        await ladder.ask(padded)
+        await ladder.ask("2 + 2?")
+    found = read(registry)
+    name = ladder.ladder.name
+    assert found["cascade_compression_prompts_total"] == {
+        (name, "small", "compressed", "0"): 1,
+        (name, "small", "unchanged", "0"): 1,
+        (name, "large", "unchanged", "1"): 2,
+    }
+    before, after = (
+        found[f"cascade_compression_tokens_{side}_total"] for side in ("before", "after")
+    )
+    told = sink.records[0]["attempts"][0]["compression"]
+    assert before == {
+        (name, "small", "0", "minify"): told["tokens_before"],
+        (name, "small", "0", "plugin"): told["stages"][0]["tokens_after"],
+    }
+    assert after[(name, "small", "0", "plugin")] == told["tokens_after"]
+    assert after[(name, "small", "0", "minify")] < told["tokens_before"]
+    assert "SECRET" not in generate_latest(registry).decode()
 
 
 async def test_a_stream_is_counted_with_what_was_done_with_it(
