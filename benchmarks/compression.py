@@ -3,7 +3,7 @@
     python benchmarks/compression.py [--needles 1000] [--local [--questions 240]] [--calibrate] [--smoke]
 
 Tokens saved and milliseconds a stage on shared prompts, long contexts made of shared answers, and JSON- and
-code-heavy prompts of its own; needles kept at 2x and 4x; the speed bars. `--local` asks the demo's local
+code-heavy prompts of its own; needles kept at 2x and 4x, asked for in their words and in others; the speed bars. `--local` asks the demo's local
 models plain and compressed; `--calibrate` prints the numbers of the token estimate anew.
 """
 
@@ -16,6 +16,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,15 @@ MODEL = "gpt-4o"
 SHARED = ("confidence_sat", "confidence_sciq", "samples_date", "local_headlines")
 ANSWERS = "alpacaeval2"
 PLACES = ("Harlow", "Brindle", "Corvane", "Ostrel", "Tamsin", "Velloway", "Quarrick", "Dunmere")
-THINGS = (
-    "pumping station",
-    "ferry landing",
-    "signal tower",
-    "grain store",
-    "tide mill",
-    "stone quarry",
-)
+THINGS = {
+    "pumping station": "the place that lifts the water",
+    "ferry landing": "the spot where boats put in",
+    "signal tower": "the building that sends lights out to sea",
+    "grain store": "the barn with the harvest",
+    "tide mill": "the works that ebb and flow drive",
+    "stone quarry": "the pit where rock is cut",
+}
+"""What a fact may be about, and the same in other words."""
 KEEPERS = (
     "nine farmers",
     "two retired pilots",
@@ -53,24 +55,32 @@ FACTS = (
     (
         "The maintenance contract for the {thing} is held by {keeper}.",
         "Who holds the maintenance contract for the {thing}?",
+        "Who sees to repairs at {thing}?",
     ),
     (
         "It was {keeper} who paid for the new roof of the {thing}.",
         "Who paid for the roof of the {thing}?",
+        "Who bore the expense of covering {thing}?",
     ),
     (
         "In {place} the {thing} is looked after by {keeper}, without pay.",
         "Who looks after the {thing} in {place}?",
+        "Who minds {thing} as a volunteer?",
     ),
     (
         "When the {thing} burned down, {keeper} rebuilt it within a year.",
         "Who rebuilt the {thing} after the fire?",
+        "Who put {thing} up again following the blaze?",
     ),
     (
         "The keys of the {thing} have been with {keeper} since the flood.",
         "Where are the keys of the {thing} kept?",
+        "Who is able to unlock {thing}?",
     ),
 )
+"""A fact, a question in its words, and one in other words."""
+
+ASKED = ("in the fact's words", "all but the thing in other words", "all in other words")
 
 
 def shared_prompts(name: str, most: int) -> list[Request]:
@@ -105,16 +115,20 @@ def passages() -> list[str]:
 
 
 def long_context(
-    rng: random.Random, pool: Sequence[str], tokens: int
+    rng: random.Random, pool: Sequence[str], tokens: int, asked: str = ASKED[0]
 ) -> tuple[Request, str, str, float]:
     """Return a prompt with a planted fact, the fact, the question and where the fact is, in [0, 1]."""
-    fact, question = rng.choice(FACTS)
+    fact, question, otherwise = rng.choice(FACTS)
     named = {
         "place": rng.choice(PLACES),
-        "thing": rng.choice(THINGS),
+        "thing": rng.choice(list(THINGS)),
         "keeper": rng.choice(KEEPERS),
     }
     fact, question = fact.format(**named), question.format(**named)
+    if asked == ASKED[1]:
+        question = otherwise.format(thing=f"the {named['thing']}")
+    elif asked == ASKED[2]:
+        question = otherwise.format(thing=THINGS[named["thing"]])
     context, size = [], 0
     while size < tokens * 4.6:
         context.append(rng.choice(pool))
@@ -134,7 +148,7 @@ def json_prompt(rng: random.Random) -> Request:
             "customer": {"name": rng.choice(PLACES), "since": rng.randrange(1990, 2024)},
             "lines": [
                 {
-                    "sku": rng.choice(THINGS),
+                    "sku": rng.choice(list(THINGS)),
                     "count": rng.randrange(9),
                     "usd": round(rng.random() * 90, 2),
                 }
@@ -225,16 +239,14 @@ def by_stage(corpora: dict[str, list[Request]], counter: TokenCounter) -> list[d
 def needles(
     pool: Sequence[str], n: int, counter: TokenCounter, tokens: int
 ) -> list[dict[str, Any]]:
-    """Return how often the planted fact is kept, by ratio."""
+    """Return how often the planted fact is kept, by how it is asked for and by ratio."""
     rows = []
     print(f"\nneedles in contexts of {tokens:,} tokens: kept, by ratio wanted; tokens left")
-    for ratio in (2, 4):
+    for asked, ratio in product(ASKED, (2, 4)):
         rng = random.Random(7)
         kept, left, missed = 0, [], 0
-        stage = Extract(tokens // ratio, when_over="closest")
-        pipeline = Pipeline([stage], counter)
         for _ in range(n):
-            request, fact, _, _ = long_context(rng, pool, tokens)
+            request, fact, _, _ = long_context(rng, pool, tokens, asked)
             before = _tokens(counter, request)
             pipeline = Pipeline([Extract(before // ratio, when_over="closest")], counter)
             done = pipeline.compress(request, model=MODEL).request
@@ -243,21 +255,32 @@ def needles(
             missed += left[-1] > 1 / ratio
             check(request, done)
         share = kept / n
-        margin = 1.96 * (share * (1 - share) / n) ** 0.5
+        low, high = _wilson(kept, n)
         rows.append(
             {
+                "asked": asked,
                 "ratio": ratio,
                 "n": n,
                 "kept": share,
+                "kept_ci": [low, high],
                 "left": float(np.mean(left)),
                 "over_budget": missed,
             }
         )
         print(
-            f"  {ratio}x: {share:7.2%} ± {margin:.2%} of {n}; {np.mean(left):.1%} of the tokens left; over budget: {missed}",
+            f"  {asked:34s} {ratio}x: {share:7.2%} [{low:.1%}, {high:.1%}] of {n}; "
+            f"{np.mean(left):.1%} of the tokens left; over budget: {missed}",
             flush=True,
         )
     return rows
+
+
+def _wilson(kept: int, n: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share (Wilson 1927): with all of n kept it is no point."""
+    z2 = 1.96**2
+    share = kept / n
+    middle, half = share + z2 / (2 * n), (z2 * (share * (1 - share) / n + z2 / (4 * n * n))) ** 0.5
+    return max(0.0, (middle - half) / (1 + z2 / n)), min(1.0, (middle + half) / (1 + z2 / n))
 
 
 def speed(pool: Sequence[str], counter: TokenCounter, times: int) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from importlib.metadata import entry_points
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from ..errors import ConfigError
+from ..fingerprint import digest
 from .draft import Draft
 from .protected import gaps
 
@@ -50,14 +52,20 @@ class Plugin:
     Args:
         name: Name of the entry point.
         compressor: What it made.
+        options: What it was made with: with others it is another stage.
     """
 
     lossy = True
 
-    def __init__(self, name: str, compressor: TextCompressor) -> None:
+    def __init__(
+        self,
+        name: str,
+        compressor: TextCompressor,
+        options: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         self.name = name
         self._compressor = compressor
-        self.version = f"plugin:1:{name}:{compressor.version}"
+        self.version = f"plugin:1:{name}:{compressor.version}:{digest(dict(options))}"
 
     def apply(self, draft: Draft) -> str:
         """Give each piece between protected parts to the plug-in; return what was removed, in words."""
@@ -118,4 +126,4 @@ def load_plugin(name: str, options: Mapping[str, Any]) -> Plugin:
     for attribute in ("version", "compress"):
         if not hasattr(made, attribute):
             raise ConfigError(f"compressor {name!r:.60} has no `{attribute}`")
-    return Plugin(name, made)
+    return Plugin(name, made, options)
