@@ -383,7 +383,8 @@ class Driver:
             answer = outcome.answer
             price = self._ladder.rungs[held.rung].price
             paid = cost_usd(answer.usage, price) if answer.cost_usd is None else answer.cost_usd
-            paid = add_costs(paid, *(request.cost_usd for request in answer.tries))
+            if answer.tries:
+                paid = add_costs(paid, *(request.cost_usd for request in answer.tries))
             await spending.settle(held, answer.usage, paid)
             return
         error = outcome.error

@@ -51,6 +51,8 @@ def cost_usd(usage: Usage, price: Price | None) -> float | None:
     prompt, completion = usage.prompt_tokens, usage.completion_tokens
     if price is None or prompt is None or completion is None:
         return None
+    if not usage.cached_tokens and not usage.cache_write_tokens:
+        return (prompt * price.input + completion * price.output) / _MILLION
     cached = min(usage.cached_tokens or 0, prompt)
     written = min(usage.cache_write_tokens or 0, prompt - cached)
     cached_price = price.input if price.cached_input is None else price.cached_input

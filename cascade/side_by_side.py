@@ -124,7 +124,7 @@ class SideBySide:
             await performing
         else:
             take_over = partial(self._take_over, model, effect.backup, run)
-            await Deputy(take_over).wait_for(performing, delay_s)
+            await Deputy(take_over, self._hedging.alarms).wait_for(performing, delay_s)
         if self._ending is not None:
             raise _Ended(self._ending)
         self._hedging.note_latency(model, self._clock.monotonic() - run.began)

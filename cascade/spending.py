@@ -202,11 +202,16 @@ class Spending:
 
     def _estimate(self, rung: int, call: ModelCall, attempts: Sequence[Attempt]) -> Spend:
         request = call.request
-        known = [a.answer.usage.prompt_tokens for a in attempts if a.answer is not None]
-        prompt = next((count for count in known if count is not None), None)
+        prompt: int | None = None
+        for attempt in attempts:
+            if prompt is None and attempt.answer is not None:
+                prompt = attempt.answer.usage.prompt_tokens
         if prompt is None:
-            texts = [m.content for m in request.messages if isinstance(m.content, str)]
-            prompt = sum(map(len, texts)) // CHARACTERS_PER_TOKEN + 1
+            characters = 0
+            for message in request.messages:
+                if isinstance(message.content, str):
+                    characters += len(message.content)
+            prompt = characters // CHARACTERS_PER_TOKEN + 1
         completion = request.max_tokens or call.max_tokens or round(self._completions[rung])
         usage = Usage(prompt_tokens=prompt, completion_tokens=completion)
         usd = cost_usd(usage, self._ladder.rungs[rung].price)

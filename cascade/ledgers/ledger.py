@@ -23,6 +23,7 @@ from .budgets import (
     Reservation,
     Spend,
     Why,
+    period_end,
     period_start,
     seconds_until_end,
 )
@@ -60,6 +61,31 @@ class Count:
         self.held_tokens = 0
 
 
+class _Page:
+    """The budgets of one account with what counts in them, as long as none of their periods has ended.
+
+    Attributes:
+        limits: The budgets it was made for.
+        lines: For each of them the count, and the most nano-dollars and tokens; None: any.
+        counts: Those counts, each once.
+        periods: Their periods, as in a reservation.
+        until: When the first of them ends, as ISO 8601.
+    """
+
+    __slots__ = ("counts", "limits", "lines", "periods", "until")
+
+    def __init__(self, limits: Sequence[Budget], counts: Mapping[Per, Count]) -> None:
+        self.limits = limits
+        self.lines = tuple((counts[b.per], b.nano_usd, b.tokens) for b in limits)
+        self.counts = tuple(counts.values())
+        self.periods = tuple((per, count.period) for per, count in counts.items())
+        self.until = min((_iso(period_end(*period)) for period in self.periods), default=_NEVER)
+
+
+_NEVER = "~"
+"""After every ISO 8601 time."""
+
+
 FRESH_S = 0.005
 """Seconds for which a reading of the wall clock is used again: making one takes 3 µs, and periods are
 minutes long."""
@@ -77,19 +103,20 @@ class Watch:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._monotonic = clock.monotonic
         self._latest = ""
         self._read_at = -math.inf
         self.ahead = False
 
     def now(self) -> str:
         """Return the time, UTC as ISO 8601; at most `FRESH_S` old."""
-        if 0.0 <= self._clock.monotonic() - self._read_at < FRESH_S and not self.ahead:
+        if 0.0 <= self._monotonic() - self._read_at < FRESH_S and not self.ahead:
             return self._latest
         now = self._clock.now_iso()
         if self.ahead or now < self._latest:
             passed = timedelta(seconds=self._clock.monotonic() - self._read_at)
             went_on = datetime.fromisoformat(self._latest) + passed
-            shown = went_on.isoformat(timespec="milliseconds")[:-6] + "Z"
+            shown = _iso(went_on)
             self.ahead = now < shown
             if self.ahead:
                 return shown
@@ -113,6 +140,7 @@ class Books:
         self.watch = Watch(clock)
         self.changed: set[tuple[str, Per]] | None = None
         self._counts: dict[tuple[str, Per], Count] = {}
+        self._pages: dict[str, _Page] = {}
         self._open: dict[str, tuple[tuple[Count, ...], int, int]] = {}
         self._ids = ids()
         self._new_rows = 0
@@ -127,34 +155,26 @@ class Books:
     ) -> Reservation | Refusal:
         """Hold an amount in every budget, or say which of them does not allow it."""
         now = self.watch.now()
+        page = self._pages.get(account)
+        if page is None or page.limits is not limits or now >= page.until:
+            page = self._open_page(account, limits, now)
         usd, tokens = amount.nano_usd, amount.tokens
-        counts: dict[Per, Count] = {}
-        fits = True
-        for budget in limits:
-            per = budget.per
-            count = counts.get(per)
-            if count is None:
-                counts[per] = count = self._count(account, per, now)
-            limit = budget.nano_usd
-            if limit is not None:
+        for count, most_usd, most_tokens in page.lines:
+            if most_usd is not None:
                 used = count.usd + count.held_usd
-                fits = fits and usd is not None and used < limit and used + usd <= limit
-            limit = budget.tokens
-            if limit is not None:
+                if usd is None or used >= most_usd or used + usd > most_usd:
+                    return self._refusal(account, amount, page, now)
+            if most_tokens is not None:
                 used = count.tokens + count.held_tokens
-                fits = fits and tokens is not None and used < limit and used + tokens <= limit
-        if not fits:
-            refused = refusal(account, amount, limits, counts, now)
-            assert refused is not None
-            return refused
+                if tokens is None or used >= most_tokens or used + tokens > most_tokens:
+                    return self._refusal(account, amount, page, now)
         held_usd, held_tokens = usd or 0, tokens or 0
-        for count in counts.values():
+        for count in page.counts:
             count.held_usd += held_usd
             count.held_tokens += held_tokens
         name = next(self._ids)
-        self._open[name] = (tuple(counts.values()), held_usd, held_tokens)
-        periods = tuple([(per, count.period) for per, count in counts.items()])
-        return Reservation(id=name, account=account, amount=amount, periods=periods)
+        self._open[name] = (page.counts, held_usd, held_tokens)
+        return Reservation(id=name, account=account, amount=amount, periods=page.periods)
 
     def settle(self, reservation: Reservation, spent: Spend) -> bool:
         """Count what a call has cost; return whether the reservation was still open."""
@@ -171,8 +191,8 @@ class Books:
             count.usd += usd
             count.tokens += tokens
         if self.changed is not None and (usd or tokens):
-            account = reservation.account
-            self.changed.update([(account, per) for per, _ in reservation.periods])
+            for per, _ in reservation.periods:
+                self.changed.add((reservation.account, per))
         return True
 
     def release(self, reservation: Reservation) -> bool:
@@ -191,6 +211,7 @@ class Books:
         beginning it holds until its end; a later one would hold for years, so what was spent in it
         counts in the present one.
         """
+        self._pages.clear()
         now = self.watch.now()
         soon = datetime.fromisoformat(now) + _AHEAD
         for account, per, period, usd, tokens in rows:
@@ -208,6 +229,17 @@ class Books:
         wanted = self._counts.keys() if keys is None else keys & self._counts.keys()
         found = ((account, per, self._counts[account, per]) for account, per in wanted)
         return [(account, per, c.period, c.usd, c.tokens) for account, per, c in found]
+
+    def _open_page(self, account: str, limits: Sequence[Budget], now: str) -> _Page:
+        counts = {budget.per: self._count(account, budget.per, now) for budget in limits}
+        page = self._pages[account] = _Page(limits, counts)
+        return page
+
+    def _refusal(self, account: str, amount: Spend, page: _Page, now: str) -> Refusal:
+        counts = dict(zip((per for per, _ in page.periods), page.counts, strict=True))
+        refused = refusal(account, amount, page.limits, counts, now)
+        assert refused is not None
+        return refused
 
     def _count(self, account: str, per: Per, now: str) -> Count:
         key = (account, per)
@@ -233,9 +265,16 @@ class Books:
         ended = [k for k, count in self._counts.items() if count.period < now[: LENGTH[k[1]]]]
         for key in ended:
             del self._counts[key]
+        for account in [a for a, page in self._pages.items() if page.until <= now]:
+            del self._pages[account]
 
 
 _NOTHING = Spend(usd=0.0, tokens=0)
+
+
+def _iso(instant: datetime) -> str:
+    """Return an instant in UTC as clocks write it."""
+    return instant.isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def ids() -> Iterator[str]:

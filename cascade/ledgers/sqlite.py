@@ -100,7 +100,8 @@ class SqliteLedger:
         self._retry_s = retry_s
         self._clock = clock or SystemClock()
         self._books = Books(self._clock)
-        self._wake = threading.Condition()
+        self._lock = threading.Lock()
+        self._wake = threading.Condition(self._lock)
         self._idle = False
         self._closing = False
         self._thread: threading.Thread | None = None
@@ -144,12 +145,12 @@ class SqliteLedger:
         self, account: str, amount: Spend, limits: Sequence[Budget]
     ) -> Reservation | Refusal:
         """Hold an amount in every budget, or say which of them does not allow it."""
-        with self._wake:
+        with self._lock:
             return self._books.reserve(account, amount, limits)
 
     async def settle(self, reservation: Reservation, spent: Spend) -> None:
         """Count what a call has cost."""
-        with self._wake:
+        with self._lock:
             self._books.settle(reservation, spent)
             # One wake-up a batch, not one a call: a thread switch costs more than all the rest.
             if self._idle and self._books.changed:
@@ -158,12 +159,12 @@ class SqliteLedger:
 
     async def release(self, reservation: Reservation) -> None:
         """Hold nothing for a call any more."""
-        with self._wake:
+        with self._lock:
             self._books.release(reservation)
 
     async def left(self, account: str, limits: Sequence[Budget]) -> tuple[Left, ...]:
         """Return what is left of each budget."""
-        with self._wake:
+        with self._lock:
             return self._books.left(account, limits)
 
     async def aclose(self) -> None:

@@ -18,7 +18,7 @@ from ..ports import Clock, Listener
 from ..pricing import cost_usd
 from ..types import Answer, Chunk, Try
 from .deployment import Deployment
-from .deputy import Deputy
+from .deputy import Alarms, Deputy
 
 __all__ = ["Hedge", "Hedging", "race"]
 
@@ -60,9 +60,13 @@ class Hedging:
 
     Every call adds `Hedge.share` of a token, every hedge takes a whole one: at no time have more
     than that share of the calls been hedged. At most `BURST` tokens are saved up.
+
+    Attributes:
+        alarms: Tell calls that the time is over.
     """
 
     def __init__(self, hedge: Hedge) -> None:
+        self.alarms = Alarms()
         self._hedge = hedge
         self._tokens = 0.0
         self._latencies: dict[str, LatencyWindow] = {}
@@ -151,7 +155,7 @@ class _Race:
     ) -> None:
         self._ask = ask
         self._candidates = candidates
-        self._deputy = Deputy(self._ask_second)
+        self._deputy = Deputy(self._ask_second, hedging.alarms)
         self._hedging = hedging
         self._listener = listener
         self._refusals = refusals

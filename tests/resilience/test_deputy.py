@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
+
 import anyio
 import anyio.lowlevel
 import pytest
 
-from cascade.resilience.deputy import Deputy
+from cascade.resilience.deputy import Alarms, Deputy
 
 pytestmark = pytest.mark.anyio
 
@@ -54,7 +56,7 @@ async def for_ever() -> str:
 async def test_a_quick_call_needs_no_deputy() -> None:
     """The work is not begun, then or later."""
     work = Work()
-    deputy = Deputy(work)
+    deputy = Deputy(work, Alarms())
     assert await deputy.wait_for(at_once(), SOON_S) == "answer"
     await anyio.sleep(4 * SOON_S)
     assert not deputy.begun
@@ -69,14 +71,14 @@ async def test_a_call_that_is_heard_of_dismisses_what_was_not_begun() -> None:
         await anyio.sleep(4 * SOON_S)
         return "answer"
 
-    deputy = Deputy(Work())
+    deputy = Deputy(Work(), Alarms())
     assert await deputy.wait_for(heard_then_slow(), SOON_S) == "answer"
     assert not deputy.begun
 
 
 async def test_the_work_may_stop_a_slow_call() -> None:
     """The caller gets None, and the call was cancelled."""
-    deputy = Deputy(Work(stops=True))
+    deputy = Deputy(Work(stops=True), Alarms())
     assert await deputy.wait_for(for_ever(), SOON_S) is None
     assert deputy.begun
 
@@ -92,7 +94,7 @@ async def test_the_end_of_the_work_is_waited_for() -> None:
     got: list[str | None] = []
 
     async def ask() -> None:
-        got.append(await Deputy(work).wait_for(until_begun(), SOON_S))
+        got.append(await Deputy(work, Alarms()).wait_for(until_begun(), SOON_S))
 
     async with anyio.create_task_group() as group:
         group.start_soon(ask)
@@ -111,7 +113,7 @@ async def test_the_call_may_dismiss_what_was_begun() -> None:
         await work.begun.wait()
         return await at_once(deputy)
 
-    deputy = Deputy(work)
+    deputy = Deputy(work, Alarms())
     assert await deputy.wait_for(until_begun(), SOON_S) == "answer"
     assert work.ended == "cancelled"
 
@@ -133,7 +135,7 @@ async def test_who_cancels_the_caller_cancels_both(delay_s: float) -> None:
             raise
 
     async with anyio.create_task_group() as group:
-        group.start_soon(Deputy(work).wait_for, call(), delay_s)
+        group.start_soon(Deputy(work, Alarms()).wait_for, call(), delay_s)
         await (work.begun if delay_s == SOON_S else called).wait()
         await anyio.wait_all_tasks_blocked()
         group.cancel_scope.cancel()
@@ -149,7 +151,7 @@ async def test_who_cancels_the_caller_cancels_the_work_that_goes_on_alone() -> N
         await work.begun.wait()
 
     async with anyio.create_task_group() as group:
-        group.start_soon(Deputy(work).wait_for, until_begun(), SOON_S)
+        group.start_soon(Deputy(work, Alarms()).wait_for, until_begun(), SOON_S)
         await work.begun.wait()
         await anyio.wait_all_tasks_blocked()
         group.cancel_scope.cancel()
@@ -169,7 +171,7 @@ async def test_the_end_of_the_work_is_waited_for_even_so(shielded: bool) -> None
             said.append("written")
 
     async with anyio.create_task_group() as group:
-        group.start_soon(Deputy(work).wait_for, for_ever(), SOON_S)
+        group.start_soon(Deputy(work, Alarms()).wait_for, for_ever(), SOON_S)
         await begun.wait()
         group.cancel_scope.cancel()
     assert said == ["written"] * shielded
@@ -179,7 +181,7 @@ async def test_a_mistake_in_the_work_stops_the_call_and_is_raised() -> None:
     """As itself, not in a group."""
     error = KeyError("a bug")
     with pytest.raises(KeyError) as caught:
-        await Deputy(Work(error=error)).wait_for(for_ever(), SOON_S)
+        await Deputy(Work(error=error), Alarms()).wait_for(for_ever(), SOON_S)
     assert caught.value is error
 
 
@@ -195,6 +197,86 @@ async def test_a_mistake_in_the_call_ends_the_work_and_is_raised(delay_s: float)
         raise error
 
     with pytest.raises(KeyError) as caught:
-        await Deputy(work).wait_for(call(), delay_s)
+        await Deputy(work, Alarms()).wait_for(call(), delay_s)
     assert caught.value is error
     assert work.ended == ("cancelled" if delay_s == SOON_S else "")
+
+
+async def test_one_timer_watches_over_all() -> None:
+    """Each is begun in its time: the short wait is not kept by the long one, nor forgotten after it."""
+    alarms = Alarms()
+    order: list[str] = []
+
+    async def wait(name: str, delay_s: float) -> None:
+        async def work(deputy: Deputy) -> None:
+            order.append(name)
+            deputy.stop_waiting()
+
+        assert await Deputy(work, alarms).wait_for(for_ever(), delay_s) is None
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(wait, "third", 12 * SOON_S)
+        await anyio.wait_all_tasks_blocked()
+        group.start_soon(wait, "first", SOON_S)
+        group.start_soon(wait, "second", 6 * SOON_S)
+    assert order == ["first", "second", "third"]
+    assert await Deputy(Work(stops=True), alarms).wait_for(for_ever(), SOON_S) is None
+
+
+async def test_the_work_belongs_to_the_caller() -> None:
+    """It sees the caller's context variables, whoever set the timer."""
+    whose: ContextVar[str] = ContextVar("whose", default="nobody")
+    alarms = Alarms()
+    seen: list[str] = []
+
+    async def ask(name: str) -> None:
+        async def work(deputy: Deputy) -> None:
+            seen.append(whose.get())
+            deputy.stop_waiting()
+
+        whose.set(name)
+        await Deputy(work, alarms).wait_for(for_ever(), SOON_S)
+
+    async with anyio.create_task_group() as group:
+        for name in ("a", "b", "c"):
+            group.start_soon(ask, name)
+    assert sorted(seen) == ["a", "b", "c"]
+
+
+def test_it_may_be_used_on_one_loop_after_the_other() -> None:
+    """What was due on a loop that has ended is nobody's."""
+    alarms = Alarms()
+
+    async def main(delay_s: float) -> None:
+        with anyio.move_on_after(4 * SOON_S):
+            assert await Deputy(Work(stops=True), alarms).wait_for(for_ever(), delay_s) is None
+
+    for delay_s in (NEVER_S, SOON_S):
+        anyio.run(main, delay_s)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_caller_that_was_cancelled_and_stopped_at_once_is_cancelled(
+    anyio_backend: str,
+) -> None:
+    """Both wake it for the same reason; only one of them may be kept from it."""
+    begun = anyio.Event()
+    after = False
+
+    async def work(deputy: Deputy) -> None:
+        begun.set()
+        await anyio.sleep_forever()
+
+    deputy = Deputy(work, Alarms())
+
+    async def ask() -> None:
+        nonlocal after
+        await deputy.wait_for(for_ever(), SOON_S)
+        after = True
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask)
+        await begun.wait()
+        deputy.stop_waiting()
+        group.cancel_scope.cancel()
+    assert not after
