@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError
+from ..explain import format_usd
 from ..policies import Fixed
 from ..policy import Policy
 from .metrics import bootstrap, hull
 from .promise import certified_ratio, certify, growth, rows_needed
 from .search import FAMILIES, Candidate, best_ladder, candidates, strongest
 from .table import Table
+from .tuned import Goal, Promise, Tuned
 from .walks import outcome, replay_policy
 
 __all__ = [
@@ -35,6 +36,9 @@ __all__ = [
 LEAST_ROWS = 40
 """Fewer tuning rows than these say nothing about policies."""
 
+ROWS_TO_RANK = 20
+"""With fewer, the strongest model itself is a guess."""
+
 CERTIFICATE_SHARE = 0.4
 """Share of the rows kept apart for the certificate."""
 
@@ -43,83 +47,6 @@ SEQUENCE = 12
 
 SEARCH_ROWS = 20_000
 """Rows of a longer log that candidates are compared on; those on the hull are then run on all."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Goal:
-    """What the policy is to be picked for: exactly one of the three.
-
-    Attributes:
-        quality: At least this share of the strongest model's quality, at the least cost.
-        budget_usd: At most this mean cost a request, at the best quality.
-        tradeoff_usd: The best quality less cost, one unit of quality being worth this many dollars.
-    """
-
-    quality: float | None = None
-    budget_usd: float | None = None
-    tradeoff_usd: float | None = None
-
-    def __post_init__(self) -> None:
-        given = [x for x in (self.quality, self.budget_usd, self.tradeoff_usd) if x is not None]
-        if len(given) != 1:
-            raise ConfigError(
-                f"{len(given)} goals given; allowed: one of --quality, --budget, --tradeoff"
-            )
-        if not given[0] > 0:
-            raise ConfigError(f"goal: {given[0]!r} is not above 0")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Promise:
-    """What may be said about the policy, and on what grounds.
-
-    Attributes:
-        certified: Whether anything is promised.
-        ratio: Share of the strongest model's quality that is kept at least.
-        confidence: Over the draw of the rows.
-        n: Rows of the test.
-        text: The promise, or why there is none, in words.
-        more_rows: About how many further labelled rows would let the policy that was wanted
-            promise; None when it is promised, or never could.
-    """
-
-    certified: bool
-    ratio: float
-    confidence: float
-    n: int
-    text: str
-    more_rows: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tuned:
-    """What tuning came to.
-
-    Attributes:
-        chosen: The policy, with its figures on the tuning rows.
-        saving: 1 - its cost / the strongest model's; None when that is free.
-        quality_ci: 95 % interval of its quality on the tuning rows.
-        strongest: Model with the best mean quality on the tuning rows.
-        strongest_quality: That quality.
-        strongest_cost: Its cost, US dollars a request.
-        frontier: The hull of cost and quality on the tuning rows, by rising cost.
-        promise: None when no confidence was asked for.
-        n: Tuning rows used.
-        tried: Policies compared.
-        advice: What the user should know before trusting this, in words.
-    """
-
-    chosen: Candidate
-    saving: float | None
-    quality_ci: tuple[float, float]
-    strongest: str
-    strongest_quality: float
-    strongest_cost: float
-    frontier: tuple[Candidate, ...]
-    promise: Promise | None
-    n: int
-    tried: int
-    advice: tuple[str, ...]
 
 
 def kept_apart(asked: Sequence[str], share: float = CERTIFICATE_SHARE) -> NDArray[np.bool_]:
@@ -150,19 +77,21 @@ def tune(
         families: Kinds of policies to search.
         seed: Of everything drawn.
 
+    Of a promise on too few rows to compare policies on, the strongest model alone is left.
+
     Raises:
         ConfigError: Too few rows, or a goal out of reach; names the nearest that is not.
     """
-    rows = np.flatnonzero(table.complete)
+    whole = rows = np.flatnonzero(table.complete)
+    own = certificate is None
     if confidence is not None and certificate is None:
         apart = kept_apart([table.asked[int(i)] for i in rows])
         certificate, rows = table.take(rows[apart]), rows[~apart]
-    if len(rows) < LEAST_ROWS:
-        raise ConfigError(
-            f"{len(rows)} rows with every model's score and cost are left to tune on; at least "
-            f"{LEAST_ROWS} are needed"
-            + ("" if confidence is None else " beside those kept for the certificate")
-        )
+    too_few = len(rows) < LEAST_ROWS
+    if too_few:
+        reference = strongest_alone(table.take(whole)) if len(whole) else None
+        _check_rows(len(rows), len(whole), reference, goal, confidence)
+        rows, families = whole, ("fixed",)
     if len(rows) < table.n:
         table = table.take(rows)
     found = frontier(table, families=families, seed=seed)
@@ -170,7 +99,10 @@ def tune(
     reference = strongest_alone(table)
     chosen = pick(found, goal, reference)
     promise = None
-    if confidence is not None and certificate is not None:
+    if too_few and confidence is not None and goal.quality is not None:
+        chosen = reference
+        promise = _none_tested(reference, table, goal.quality, confidence, apart=own)
+    elif confidence is not None and certificate is not None:
         certificate = _as_drawn(certificate, seed)
         if goal.quality is not None:
             chosen, promise = promised(
@@ -190,7 +122,70 @@ def tune(
         promise=promise,
         n=table.n,
         tried=len(found),
-        advice=tuple(_advice(found, reference, table)),
+        advice=() if too_few else tuple(_advice(found, reference, table)),
+    )
+
+
+def _check_rows(
+    left: int, n: int, reference: Candidate | None, goal: Goal, confidence: float | None
+) -> None:
+    """Refuse to tune on too few rows, unless a promise was asked for that the strongest model keeps.
+
+    Args:
+        left: Complete rows without those kept for the certificate.
+        n: Complete rows.
+        reference: The strongest model alone, or None without any row.
+        goal: Of the tuning.
+        confidence: Of the promise, or None.
+
+    Raises:
+        ConfigError: Says how many there are, how many are needed, and what is the plain choice.
+    """
+    safe = confidence is not None and goal.quality is not None and goal.quality <= 1
+    if safe and n >= ROWS_TO_RANK:
+        return
+    plain = (
+        ""
+        if reference is None
+        else f". Until then the plain choice is {_name(reference)} alone, the best model of "
+        f"{n} rows (quality {reference.quality:.4f}, {format_usd(reference.cost)} a request)"
+    )
+    beside = "" if confidence is None else " beside those kept for the certificate"
+    raise ConfigError(
+        f"{left} rows with every model's score and cost are left to tune on; at least "
+        f"{LEAST_ROWS} are needed{beside}{plain}"
+    )
+
+
+def _none_tested(
+    reference: Candidate, table: Table, ratio: float, confidence: float, *, apart: bool
+) -> Promise:
+    """Return why nothing was tested on so few rows, and about how many more would do.
+
+    Enough to compare policies on and, where the certificate's rows are a part of them, to certify
+    one that is just as good as the strongest model.
+
+    Args:
+        reference: The strongest model alone.
+        table: All complete rows.
+        ratio: Share of its quality to keep.
+        confidence: Over the draw of the rows.
+        apart: Whether the certificate's rows are taken from the same log.
+    """
+    needed = float(LEAST_ROWS)
+    if apart:
+        strong = table.score[:, table.models.index(_name(reference))].astype(np.float64)
+        test = rows_needed(growth(strong, strong, ratio=ratio)[0], confidence) or 0
+        needed = max(LEAST_ROWS / (1.0 - CERTIFICATE_SHARE), test / CERTIFICATE_SHARE)
+    more = max(math.ceil(needed) - table.n, 1)
+    text = (
+        f"nothing cheaper can promise {ratio:.1%} of {_name(reference)}'s quality with "
+        f"{confidence:.0%} confidence: {table.n} rows are too few to compare policies and to test "
+        f"one; about {more} more labelled rows would do at best. The policy is the strongest model "
+        "of these rows alone"
+    )
+    return Promise(
+        certified=False, ratio=ratio, confidence=confidence, n=0, text=text, more_rows=more
     )
 
 

@@ -76,10 +76,43 @@ def test_a_goal_out_of_reach_names_the_nearest(goal: Goal, told: str) -> None:
         tune(ladder_table(), goal)
 
 
-def test_too_few_rows_are_refused() -> None:
-    """Twenty rows say nothing."""
-    with pytest.raises(ConfigError, match=r"20 rows .* at least 40 are needed"):
-        tune(ladder_table(20), Goal(quality=0.9))
+@pytest.mark.parametrize(
+    ("rows", "goal", "confidence"),
+    [
+        (20, Goal(quality=0.9), None),
+        (20, Goal(budget_usd=1.0), 0.95),
+        (15, Goal(quality=0.9), 0.95),
+    ],
+    ids=["no promise", "a budget", "hardly any"],
+)
+def test_too_few_rows_are_refused(rows: int, goal: Goal, confidence: float | None) -> None:
+    """With the plain choice, and how good it was."""
+    told = (
+        rf"at least 40 are needed.* the plain choice is large alone, the best model of {rows} rows"
+    )
+    with pytest.raises(ConfigError, match=told):
+        tune(ladder_table(rows), goal, confidence=confidence)
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["a part of the log", "rows named"])
+def test_a_promise_on_few_rows_leaves_the_strongest_model(own: bool) -> None:
+    """It is the safest policy; about how many rows would do is said."""
+    tuned = tune(
+        ladder_table(30),
+        Goal(quality=0.95),
+        confidence=0.95,
+        certificate=None if own else ladder_table(50, seed=3),
+    )
+    assert tuned.chosen.policy == Fixed(model="large")
+    assert tuned.n == 30
+    promise = tuned.promise
+    assert promise is not None
+    assert not promise.certified
+    assert promise.n == 0
+    assert promise.more_rows is not None
+    assert promise.more_rows > 100 if own else promise.more_rows == 10
+    assert f"about {promise.more_rows} more labelled rows" in promise.text
+    assert {point.family for point in tuned.frontier} == {"fixed"}
 
 
 @pytest.mark.parametrize("count", [{}, {"quality": 0.9, "budget_usd": 1.0}], ids=["none", "two"])
