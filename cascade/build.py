@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .build_cache import cache_settings, keeping
-from .build_checks import check_recorded
+from .build_checks import check_near, check_recorded
 from .build_clients import hedge, provider_clients, shared_state
 from .build_compress import compression, lossy_without_evidence
 from .build_parts import PythonParts
@@ -197,6 +197,7 @@ def check_file(
     parts.policy()
     parts.gates()
     parts.private()
+    check_near(reading)
     check_recorded(reading, on_note or (lambda note: None))
     config = reading.config()
     ladder = _ladder(config)

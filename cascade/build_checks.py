@@ -1,6 +1,6 @@
-"""What only `cascade check` looks at: whether the logs behind recorded providers hold what is asked of them.
+"""What only `cascade check` looks at, as an engine finds it out later, and without the line of the file.
 
-An engine reads such a log at its first ask, as that may take long.
+The logs behind recorded providers are read by an engine at its first ask, as that may take long.
 """
 
 from __future__ import annotations
@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .errors import LogError
+from pydantic import ValidationError
+
+from .errors import LogError, ScorerError
 
 if TYPE_CHECKING:
     from .config.load import LadderReading
     from .config.yaml_source import KeyPath
 
-__all__ = ["CHECKED_LOG_MB", "check_recorded"]
+__all__ = ["CHECKED_LOG_MB", "check_near", "check_recorded"]
 
 CHECKED_LOG_MB = 64
 """Megabytes of a log that are read, unpacked; about a second."""
@@ -66,6 +68,38 @@ def check_recorded(reading: LadderReading, on_note: Callable[[str], None]) -> No
                 document.report(where, message, names_of(found.models))
             else:
                 on_note(f"{held} hold no answers of {document.shown(where, model)}")
+
+
+def check_near(reading: LadderReading) -> None:
+    """Report a same-answer scorer of the cache that cannot be loaded, or does not fit its embedder.
+
+    Args:
+        reading: The ladder file; mistakes go to its document.
+    """
+    from .build_cache import near_search
+    from .config import NearConfig
+
+    document, place = reading.document, ("cache", "near")
+    cache = document.data.get("cache")
+    wanted = cache.get("near") if isinstance(cache, Mapping) else None
+    if not isinstance(wanted, Mapping) or document.waits_below(place):
+        return
+    try:
+        near = NearConfig.model_validate(wanted)
+    except ValidationError:
+        return  # told already, as what it is
+    named = near.scorer
+    folder = None if named is None else str(reading.parts.folder / named)
+    try:
+        near_search(near.model_copy(update={"scorer": folder}))
+    except ScorerError as exc:
+        told = str(exc).removeprefix("cache.near: ")
+        if named is None:
+            document.report((*place, "embedder"), told, "one that is installed")
+            return
+        where: KeyPath = (*place, "scorer")
+        told = told.replace(str(folder), document.shown(where, named))
+        document.report(where, told, "what `cascade train-pairs PAIRS -o DIR` wrote")
 
 
 def _asked_of(provider: str, reading: LadderReading) -> list[tuple[KeyPath, str]]:

@@ -203,3 +203,42 @@ def test_settings_are_read_without_what_training_has_yet_to_write(tmp_path: Path
     path.write_text(path.read_text() + "colour: red\n")
     with pytest.raises(LadderError, match="colour: unknown key"):
         ladder_settings(path)
+
+
+@pytest.mark.parametrize(
+    ("near", "place", "told"),
+    [
+        ("{scorer: nowhere}", "cache.near.scorer", "'nowhere' is not a pair scorer"),
+        ("{scorer: .}", "cache.near.scorer", "is not a pair scorer"),
+        ("{scorer: 3}", "cache.near.scorer", "3"),
+    ],
+)
+def test_a_pair_scorer_that_cannot_be_loaded(
+    tmp_path: Path, near: str, place: str, told: str
+) -> None:
+    """Found by the check, not by the first ask; with line, key and what writes one."""
+    path = ladder(tmp_path, GOOD_ROW, more=f"cache:\n  kind: memory\n  near: {near}\n")
+    (problem,) = problems_of(path)
+    assert (problem.line, problem.path) == (7, place)
+    assert told in problem.message
+    assert str(tmp_path) not in problem.message
+    assert problem.allowed is not None
+
+
+def test_a_pair_scorer_fitted_with_another_embedder(tmp_path: Path) -> None:
+    """It is refused by the check too; the folder of the file is where its path starts."""
+    from scorers.pair_artifact import SHIPPED
+
+    (tmp_path / "pairs").symlink_to(SHIPPED / "static", target_is_directory=True)
+    near = "{scorer: pairs, embedder: minilm}"
+    path = ladder(tmp_path, GOOD_ROW, more=f"cache: {{kind: memory, near: {near}}}\n")
+    (problem,) = problems_of(path)
+    assert problem.path == "cache.near.scorer"
+    assert "static" in problem.message
+
+
+@pytest.mark.parametrize("near", ["true", "false", "{audit: 0.1}", "{scorer: '${NOT_SET_HERE}'}"])
+def test_a_pair_scorer_that_can_be_loaded_or_is_not_known_yet(tmp_path: Path, near: str) -> None:
+    """The one that ships with cascade, none, or one that waits for a variable."""
+    path = ladder(tmp_path, GOOD_ROW, more=f"cache: {{kind: memory, near: {near}}}\n")
+    assert check_file(path, allow_unset=True)

@@ -135,6 +135,8 @@ def replay_command(
                 "quality": _number(point.summary.quality),
                 "cost_usd": _number(point.summary.cost),
                 "calls": _counts(point.summary),
+                "n": point.summary.n,
+                "unknown": point.summary.unknown,
             }
             for point in points
         ]
@@ -392,6 +394,10 @@ def _known(quality: float) -> str:
     return "unknown on these requests" if math.isnan(quality) else f"{quality:.4f}"
 
 
+def _a_request(cost: float) -> str:
+    return "cost unknown on some" if math.isnan(cost) else f"{format_usd(cost)} a request"
+
+
 def _number(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
@@ -412,14 +418,16 @@ def _print(summary: Summary, points: list[Point], report: dict[str, Any], read: 
                 f"{one.quality:.4f}",
                 f"{one.quality_ci[0]:.4f}–{one.quality_ci[1]:.4f}",
                 "-" if one.saving is None else f"{one.saving:.1%}",
+                f"{one.n:,}",
                 escape(name_of(point.policy)),
             )
             for point in points
             for one in (point.summary,)
         ]
-        print_table(
-            console, ("cost", "quality", "95 %", "saving", "policy"), rows, words=["policy"]
-        )
+        columns = ("cost", "quality", "95 %", "saving", "n", "policy")
+        print_table(console, columns, rows, words=["policy"])
+        if any(point.summary.unknown for point in points):
+            console.print("n: requests that the log can answer for; not the same for every policy")
         if report["lift"] is not None:
             saved = ", ".join(f"{v:.1%} at {float(k):.0%}" for k, v in report["saving_at"].items())
             console.print(
@@ -446,10 +454,10 @@ def _print(summary: Summary, points: list[Point], report: dict[str, Any], read: 
             f"          estimated from decisions left to chance: {best:.4f}  [{a:.4f}, {b:.4f}], "
             f"effective sample size {told['effective']:.0f}"
         )
-    console.print(f"cost      {format_usd(summary.cost)} a request")
+    console.print(f"cost      {_a_request(summary.cost)}")
     console.print(
         f"strongest {escape(summary.strongest)}: quality {_known(summary.strongest_quality)}, "
-        f"{format_usd(summary.strongest_cost)} a request"
+        f"{_a_request(summary.strongest_cost)}"
     )
     if summary.saving is not None and summary.saving_ci is not None:
         a, b = summary.saving_ci
