@@ -32,12 +32,14 @@ def explain(result: Result) -> str:
         f"→ answered by {result.model}, confidence {sure}, "
         f"{format_usd(result.cost_usd)} in all, {result.latency_s:.2f} s"
     )
-    if result.saving_usd_estimate is not None:
+    if (
+        result.saving_usd_estimate
+    ):  # nothing to tell where the top rung alone would have cost the same
         lines.append(
             f"  saved {format_usd(result.saving_usd_estimate)}, what it had cost"
             if result.cache is not None
             else f"  saved about {format_usd(result.saving_usd_estimate)} against always calling the top rung"
-            if result.saving_usd_estimate >= 0
+            if result.saving_usd_estimate > 0
             else f"  cost about {format_usd(-result.saving_usd_estimate)} more than the top rung alone"
         )
     if result.degraded:

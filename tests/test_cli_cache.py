@@ -136,7 +136,7 @@ def test_two_processes_share_a_cache_in_redis(
     config: str, capsys: pytest.CaptureFixture[str], redis_server: RedisServer
 ) -> None:
     """What one has asked the other finds; with Redis gone it is asked again."""
-    text = Path(config).read_text()
+    text, folder = Path(config).read_text(), Path(config).parent
     Path(config).write_text(
         text.replace("cache: {kind: disk}", f'cache: {{kind: redis, url: "{redis_server.url}"}}')
     )
@@ -149,5 +149,9 @@ def test_two_processes_share_a_cache_in_redis(
     stats, _, _ = run(capsys, "cache", "stats", "-c", config, "--json")
     assert json.loads(stats)["store"] == {"entries": 1}
     redis_server.kill()
+    for command in (("ls",), ("stats", "--json"), ("rm", "--all"), ("warm", f"{folder}/logs")):
+        out, err, code = run(capsys, "cache", *command, "-c", config)
+        assert (out, code) == ("", 1)  # what could not be counted is not 0
+        assert "the cache could not be asked" in err
     alone = subprocess.run(asked, capture_output=True, text=True, check=True)
     assert alone.stdout.strip() == "Paris"

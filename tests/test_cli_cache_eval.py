@@ -142,7 +142,7 @@ def test_lines_that_are_no_pairs_are_told_with_file_and_line(
         '{"b": "y", "duplicate": true}',
         '{"a": 3, "b": "y", "duplicate": true}',
         '{"a": "x", "b": " ", "duplicate": true}',
-        '{"a": "x", "b": "y", "duplicate": 1}',
+        '{"a": "x", "b": "y", "duplicate": 2}',
         '{"a": "x", "b": "y", "duplicate": "yes"}',
     ]
     path.write_text("\n".join([good, *bad, good]) + "\n")

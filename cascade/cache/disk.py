@@ -171,6 +171,7 @@ class DiskCache:
         keeper = self._keeper
         file = None if keeper is None else keeper.file
         if keeper is None or file is None:
+            self._counts.failures += 1
             return
         keys: Iterator[str] | None = None
 

@@ -12,6 +12,7 @@ from typing import Annotated
 import anyio
 import msgspec
 import typer
+from rich.console import Console
 from rich.markup import escape
 
 from cascade.errors import ConfigError, LogError
@@ -234,12 +235,8 @@ def warm_command(
     reader = LogReader(path=log)
 
     async def run() -> int:
-        store = open_store(settings)
-        store.start()
-        try:
+        async with _started(open_store(settings)) as store:
             return sum([await store.put(entry) for entry in warming.entries(reader)])
-        finally:
-            await store.aclose()
 
     print(f"answers kept: {anyio.run(run):,}")
     for why, count in warming.left_out.most_common():
@@ -249,12 +246,28 @@ def warm_command(
 
 @asynccontextmanager
 async def _opened(config: Path | None) -> AsyncIterator[Cache]:
+    """Open the store of a ladder's cache; ends the command where it could not be asked."""
     from cascade import build
     from cascade.build_cache import open_store
 
-    store = open_store(build.ladder_settings(config or build.default_config_path()))
+    async with _started(
+        open_store(build.ladder_settings(config or build.default_config_path()))
+    ) as store:
+        yield store
+
+
+@asynccontextmanager
+async def _started(store: Cache) -> AsyncIterator[Cache]:
+    """Start a store and close it.
+
+    An ask takes a store that is away for an empty one; who looks into it must not.
+    """
     store.start()
     try:
         yield store
+        if store.stats().get("failures"):
+            error = Console(stderr=True, soft_wrap=True, highlight=False)
+            error.print("[bold red]error:[/] the cache could not be asked, or not for everything")
+            raise typer.Exit(1)
     finally:
         await store.aclose()

@@ -65,7 +65,7 @@ def read_pair_files(paths: Sequence[Path]) -> LabelledPairs:
                 reason = _why_no_pair(value)
             if reason is None:
                 pairs.texts.append((value["a"], value["b"]))
-                pairs.same.append(value["duplicate"])
+                pairs.same.append(bool(value["duplicate"]))
             else:
                 pairs.skipped[reason] += 1
                 pairs.first_skipped.setdefault(reason, f"{path}:{number}")
@@ -119,6 +119,6 @@ def _why_no_pair(value: Any) -> str | None:
             return f"`{name}` is not text"
         if not value[name].strip():
             return f"`{name}` is empty"
-    if not isinstance(value["duplicate"], bool):
+    if value["duplicate"] not in (True, False):  # 1 and 0 are equal to them
         return "`duplicate` is neither true nor false"
     return None
