@@ -8,8 +8,9 @@ turns within one run: compare ratios, not machines.
     python benchmarks/serve.py --soak 30 --only-soak --pause-ms 100     # that alone, at a moderate rate
     python benchmarks/serve.py --smoke            # the same paths in a minute and a half, most of it mixed load
 
-A bare forwarder with aiohttp is measured beside it where aiohttp is installed. Raw numbers go to
-out/serve.json.
+A bare forwarder with aiohttp is measured beside it where aiohttp is installed, and LiteLLM's proxy with
+`--litellm PATH`, the program `litellm` of an environment of its own (`pip install 'litellm[proxy]'`). Raw
+numbers go to out/serve.json.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import json
 import os
 import random
 import resource
+import socket
 import statistics
 import subprocess
 import sys
@@ -81,6 +83,19 @@ async def serve():
 import asyncio
 asyncio.run(serve())
 """
+
+
+LITELLM = """
+model_list:
+  - model_name: cascade/two
+    litellm_params: {{model: openai/bench-model, api_base: "{url}", api_key: none}}
+litellm_settings: {{telemetry: false}}
+"""
+LITELLM_SETTINGS = {
+    "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",  # at a loopback address
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "LITELLM_LOG": "ERROR",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +197,44 @@ def running_forwarder(upstream: Upstream, core: int | None) -> Iterator[tuple[in
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+@contextlib.contextmanager
+def running_litellm(
+    program: Path, upstream: Upstream, core: int | None
+) -> Iterator[tuple[int, int]]:
+    """Run LiteLLM's proxy with one worker; yield its port and its process's id."""
+    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+        free.close()
+        file = Path(folder) / "config.yaml"
+        file.write_text(LITELLM.format(url=upstream.base_url(20)))
+        command = [str(program), "--config", str(file), "--host", "127.0.0.1"]
+        command += ["--port", str(port), "--num_workers", "1"]
+        known = os.environ | LITELLM_SETTINGS
+        process = subprocess.Popen(
+            command,
+            env=known,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=lambda: _pin(core),
+        )
+        try:
+            _wait_for(port, process)
+            yield port, process.pid
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _wait_for(port: int, process: subprocess.Popen[Any]) -> None:
+    for _ in range(1_200):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
+            return
+        if process.poll() is not None:
+            raise RuntimeError("LiteLLM's proxy has ended")
+        time.sleep(0.1)
+    raise RuntimeError("LiteLLM's proxy does not listen")
 
 
 def ladders(upstream: Upstream, scale: Scale) -> dict[str, str]:
@@ -416,9 +469,16 @@ def add_speed(shown: Table, found: dict[str, Any]) -> None:
 
 
 async def measure(
-    server: Server, upstream: Upstream, forwarder: tuple[int, int] | None, args: Any
+    server: Server, upstream: Upstream, others: dict[str, tuple[int, int]], args: Any
 ) -> Any:
-    """Return all numbers."""
+    """Return all numbers.
+
+    Args:
+        server: What is measured.
+        upstream: What it asks.
+        others: Ports and process ids of what is measured beside it, by name.
+        args: As the command line says.
+    """
     scale = SMOKE if args.smoke else FULL
     port, up = server.port, upstream.port
     await check_answers(server)
@@ -430,9 +490,8 @@ async def measure(
         "one rung": body("cascade/one"),
     }
     contenders = {name: (port, request(CHAT, b, port), pid) for name, b in asked.items()}
-    if forwarder is not None:
-        sent = request(CHAT, plain, forwarder[0])
-        contenders["aiohttp forwarder, one call"] = (forwarder[0], sent, forwarder[1])
+    for name, (own, its_pid) in others.items():
+        contenders[name] = (own, request(CHAT, plain, own), its_pid)
     found: dict[str, Any] = {"requests_per_s": await measure_throughput(contenders, scale)}
     direct = (up, request("/t20/v1/chat/completions", plain, up))
     first = (up, request("/t3-g20/v1/chat/completions", body("m", stream=True), up))
@@ -469,6 +528,7 @@ def main() -> int:
     )
     parser.add_argument("--pause-ms", type=float, default=0.0, help="rest of each client in it")
     parser.add_argument("--only-soak", action="store_true", help="leave out everything else")
+    parser.add_argument("--litellm", type=Path, help="LiteLLM's program, to measure its proxy too")
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "serve.json")
     args = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -480,15 +540,19 @@ def main() -> int:
     with contextlib.ExitStack() as stack:
         upstream = stack.enter_context(running_upstream(ours))
         server = stack.enter_context(running_server(ladders(upstream, scale), theirs))
-        forwarder = None
-        with contextlib.suppress(ModuleNotFoundError):
-            import aiohttp  # noqa: F401
-
-            forwarder = stack.enter_context(running_forwarder(upstream, theirs))
         if args.only_soak:
             found = asyncio.run(measure_soak(server, args))
         else:
-            found = asyncio.run(measure(server, upstream, forwarder, args))
+            others: dict[str, tuple[int, int]] = {}
+            with contextlib.suppress(ModuleNotFoundError):
+                import aiohttp  # noqa: F401
+
+                forwarder = stack.enter_context(running_forwarder(upstream, theirs))
+                others["aiohttp forwarder, one call"] = forwarder
+            if args.litellm:
+                proxy = stack.enter_context(running_litellm(args.litellm, upstream, theirs))
+                others["LiteLLM's proxy, one call"] = proxy
+            found = asyncio.run(measure(server, upstream, others, args))
         log = list((server.folder / "logs").glob("*.jsonl"))
         assert log, "no decision log was written"
     Console(width=110).print(table(found))
