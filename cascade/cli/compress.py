@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import typer
@@ -27,6 +27,13 @@ def compress_command(
     budget: Annotated[
         int | None, typer.Option(min=1, help="Most tokens that may be left; chooses what to keep.")
     ] = None,
+    when_over: Annotated[
+        Literal["pass", "refuse", "closest"],
+        typer.Option(
+            help="When what must be kept is more than that: leave the prompt as it is, refuse it, or keep "
+            "the closest of what shares a name or number with the question."
+        ),
+    ] = "pass",
     stage: Annotated[
         list[str] | None,
         typer.Option(help="Only this stage; may be given more than once, in their order."),
@@ -64,13 +71,15 @@ def compress_command(
         print(learn_file(file, output, keep=keep, tenant=tenant), file=sys.stderr)
         return
     text = _read(file)
-    messages = _messages(text)
+    chat = _chat(text, file)
+    messages = None if chat is None else chat.messages
     pipeline = command_line_pipeline(
         stage,
         budget,
         token_counter(),
         learned=None if learned is None else read_learned(learned),
         keep=keep,
+        when_over=when_over,
     )
     request = Request(messages=messages or (Message(role="user", content=text),))
     done = pipeline.compress(
@@ -90,9 +99,9 @@ def compress_command(
         print(_told(done), file=sys.stderr)
         return
     if json:
-        print(msgspec.json.format(msgspec.json.encode(_report(done, messages)), indent=2).decode())
+        print(msgspec.json.format(msgspec.json.encode(_report(done, chat)), indent=2).decode())
         return
-    print(_result(done, messages), end="" if messages is None else "\n")
+    print(_result(done, chat), end="" if chat is None else "\n")
     print(_told(done), file=sys.stderr)
 
 
@@ -107,16 +116,31 @@ def _read(file: Path) -> str:
         raise ConfigError(f"{file}: not UTF-8 at byte {exc.start}") from exc
 
 
-def _messages(text: str) -> tuple[Message, ...] | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Chat:
+    """A chat that was given as JSON.
+
+    Attributes:
+        messages: Its messages.
+        body: What they stood in, such as the body of a request; None: they were all there was.
+    """
+
+    messages: tuple[Message, ...]
+    body: dict[str, Any] | None
+
+
+def _chat(text: str, file: Path) -> _Chat | None:
     """Return the chat that a text holds as JSON; None when it is anything else."""
     if not text.lstrip().startswith(("[", "{")):
         return None
     try:
-        found = msgspec.json.decode(text.encode("utf-8", "surrogatepass"))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        given = msgspec.json.decode(text.encode("utf-8", "surrogatepass"))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        if file.suffix == ".json":
+            print(f"{file}: no JSON ({exc}); taken as plain text", file=sys.stderr)
         return None
-    if isinstance(found, dict):
-        found = found.get("messages")
+    body = given if isinstance(given, dict) else None
+    found = given if body is None else body.get("messages")
     if not isinstance(found, list) or not found:
         return None
     if not all(isinstance(m, dict) and isinstance(m.get("role"), str) for m in found):
@@ -124,24 +148,26 @@ def _messages(text: str) -> tuple[Message, ...] | None:
     from cascade.intake import make_request
 
     try:
-        return make_request(found).messages
+        return _Chat(messages=make_request(found).messages, body=body)
     except RequestError as exc:
         raise ConfigError(str(exc)) from exc
 
 
-def _result(done: Compressed, messages: Sequence[Message] | None) -> str:
-    if messages is None:
+def _result(done: Compressed, chat: _Chat | None) -> str:
+    if chat is None:
         content = done.request.messages[0].content
         assert isinstance(content, str)
         return content
-    return msgspec.json.encode(_plain(done)).decode()
+    messages = _plain(done)
+    whole = messages if chat.body is None else {**chat.body, "messages": messages}
+    return msgspec.json.encode(whole).decode()
 
 
 def _plain(done: Compressed) -> list[dict[str, Any]]:
     return [{"role": m.role, "content": m.content, **m.extra} for m in done.request.messages]
 
 
-def _report(done: Compressed, messages: Sequence[Message] | None) -> dict[str, Any]:
+def _report(done: Compressed, chat: _Chat | None) -> dict[str, Any]:
     about = done.compression
     return {
         "tokens_before": about.tokens_before,
@@ -149,7 +175,7 @@ def _report(done: Compressed, messages: Sequence[Message] | None) -> dict[str, A
         "counted": about.counted,
         "note": about.note,
         "stages": [msgspec.to_builtins(stage) for stage in about.stages],
-        **({"text": _result(done, None)} if messages is None else {"messages": _plain(done)}),
+        **({"text": _result(done, None)} if chat is None else {"messages": _plain(done)}),
     }
 
 

@@ -20,7 +20,10 @@ _WORD = re.compile(r"\s+|[^\s]+")
 
 
 def show(before: Sequence[Message], after: Sequence[Message], console: Console) -> None:
-    """Print every message; what was left out is struck through, what was put in its place is green."""
+    """Print every message; what was left out is struck through, what was put in its place is green.
+
+    Where there are no colours these are in ``[-…-]`` and ``{+…+}``.
+    """
     kept = {id(message) for message in after}
     place = 0
     for message in before:
@@ -33,7 +36,9 @@ def show(before: Sequence[Message], after: Sequence[Message], console: Console) 
             other = after[place]
             place += 1
         console.print(Text(f"{message.role}", style="bold"))
-        console.print(_difference(_text(message), "" if other is None else _text(other)))
+        coloured = console.color_system is not None
+        told = _difference(_text(message), "" if other is None else _text(other), coloured=coloured)
+        console.print(told, soft_wrap=True)
         console.print()
 
 
@@ -44,7 +49,8 @@ def _text(message: Message) -> str:
     return "\n".join(str(part.get("text", f"<{part.get('type')}>")) for part in content or ())
 
 
-def _difference(before: str, after: str) -> Text:
+def _difference(before: str, after: str, *, coloured: bool) -> Text:
+    """Return both texts in one; without colours, as `git diff --word-diff` has it."""
     if before == after:
         return Text(before)
     first, second = _WORD.findall(before), _WORD.findall(after)
@@ -56,8 +62,11 @@ def _difference(before: str, after: str) -> Text:
         if tag == "equal":
             found.append("".join(first[i:j]))
             continue
-        found.append(_visible("".join(first[i:j])), style="red strike")
-        found.append("".join(second[k:m]), style="green")
+        gone, new = _visible("".join(first[i:j])), "".join(second[k:m])
+        if not coloured:
+            gone, new = (f"[-{gone}-]" if gone else ""), (f"{{+{new}+}}" if new else "")
+        found.append(gone, style="red strike")
+        found.append(new, style="green")
     return found
 
 

@@ -8,7 +8,7 @@ from ..errors import ConfigError
 from ..tokens import TokenCounter
 from .boilerplate import Boilerplate
 from .dedupe import Dedupe
-from .extract import Extract
+from .extract import Extract, WhenOver
 from .fewshot import KEEP, Examples
 from .history import History
 from .learned import Learned
@@ -34,6 +34,7 @@ def command_line_pipeline(
     *,
     learned: Learned | None = None,
     keep: int = KEEP,
+    when_over: WhenOver = "pass",
 ) -> Pipeline:
     """Return the pipeline of `cascade compress`.
 
@@ -43,19 +44,25 @@ def command_line_pipeline(
         counter: Counts tokens.
         learned: What was learned from a log, or None.
         keep: Examples to keep.
+        when_over: What to do when what must be kept is over the budget.
 
     Raises:
-        ConfigError: There is no stage of such a name.
+        ConfigError: There is no stage of such a name, or one that needs a budget has none.
     """
     made: dict[str, Stage] = {name: make() for name, make in STAGES.items()}
     made["examples"] = Examples(
         keep=keep, learned=learned if learned and learned.examples else None
     )
+    made["extract"] = Extract(when_over=when_over, place="--budget")
     if learned is not None:
         made["boilerplate"] = Boilerplate(learned)
     unknown = [name for name in names or () if name not in made]
     if unknown:
         raise ConfigError(f"--stage: {unknown[0]!r:.40} given; allowed: {', '.join(made)}")
+    if "extract" in (names or ()) and budget is None:
+        raise ConfigError(
+            "--stage extract: it needs to know how many tokens may be left: --budget N"
+        )
     stages = [made[name] for name in names or made]
     if names is None and budget is None:
         stages = [stage for stage in stages if not stage.lossy]

@@ -49,3 +49,56 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "fine").write_text("a")
     done = runner.invoke(app, ["compress", str(tmp_path / "fine"), "--stage", "x"])
     assert "allowed: minify" in str(done.exception)
+
+
+def test_the_body_of_a_request_comes_back_whole(tmp_path: Path) -> None:
+    """Model, tools and what else it holds stay; the messages are the shorter ones."""
+    file = tmp_path / "body.json"
+    body = {
+        "model": "m",
+        "messages": [
+            {"role": "user", "content": "x    y"},
+            {"role": "user", "content": "Why?"},
+        ],
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}],
+    }
+    file.write_text(json.dumps(body))
+    done = runner.invoke(app, ["compress", str(file)])
+    assert done.exit_code == 0, done.stderr
+    first = {"role": "user", "content": "x y"}
+    assert json.loads(done.stdout) == {**body, "messages": [first, body["messages"][1]]}
+
+
+def test_a_json_file_that_is_none_is_told(tmp_path: Path) -> None:
+    """It is taken as plain text, and standard error says so."""
+    file = tmp_path / "chat.json"
+    file.write_text('[{"role": "user"')
+    done = runner.invoke(app, ["compress", str(file)])
+    assert done.stdout == '[{"role": "user"'
+    assert "no JSON" in done.stderr
+
+
+def test_a_prompt_over_the_budget_is_refused_if_so_wanted(tmp_path: Path) -> None:
+    """By default it is left as it is; with --when-over refuse the error names the option and the sizes."""
+    file = tmp_path / "prompt.txt"
+    file.write_text("```\n" + "x = 1\n" * 400 + "```\n\nQuestion: Why?")
+    given = ["compress", str(file), "--budget", "50"]
+    done = runner.invoke(app, given)
+    assert done.exit_code == 0
+    assert "over the budget of 50: the prompt is left as it was" in done.stderr
+    done = runner.invoke(app, [*given, "--when-over", "refuse"])
+    assert "--budget: what must be kept is about 2," in str(done.exception)
+    done = runner.invoke(app, ["compress", str(file), "--stage", "extract"])
+    assert "--budget N" in str(done.exception)
+
+
+def test_what_was_left_out_can_be_seen_without_colours(tmp_path: Path) -> None:
+    """--show marks it as a word diff does."""
+    file = tmp_path / "prompt.txt"
+    file.write_text(
+        f"{'It is so. ' * 100}The key is with Ann.  {'It is so. ' * 100}\n\nQ: Who has the key?"
+    )
+    done = runner.invoke(app, ["compress", str(file), "--budget", "60", "--show"])
+    assert "[-It is so. It" in done.stdout
+    assert "{+[…]+}" in done.stdout
+    assert "The key is with Ann." in done.stdout
