@@ -77,10 +77,19 @@ def decode_object(body: bytes) -> dict[str, Any]:
         raise RequestError(f"body: {str(exc).partition(' - at ')[0].lower()}") from None
     except msgspec.DecodeError as exc:
         raise RequestError(f"body: not JSON: {exc}") from None
-    except UnicodeDecodeError as exc:
-        raise RequestError(f"body: not UTF-8 at byte {exc.start}") from None
+    except UnicodeDecodeError:
+        raise RequestError(f"body: not UTF-8 at byte {_first_bad_byte(body)}") from None
     except RecursionError:
         raise RequestError("body: not JSON: nested too deep") from None
+
+
+def _first_bad_byte(body: bytes) -> int:
+    """Return where UTF-8 ends to be such: the decoder of JSON counts from the beginning of its text."""
+    try:
+        body.decode()
+    except UnicodeDecodeError as exc:
+        return exc.start
+    return 0
 
 
 def refuse_keywords(fields: Mapping[str, Any]) -> None:

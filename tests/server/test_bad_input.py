@@ -48,7 +48,7 @@ BAD = {
     "no body": (b"", "empty"),
     "bad UTF-8": (
         b'{"model": "cascade/ok", "messages": [{"role":"user","content":"\xff\xfe"}]}',
-        "",
+        "not UTF-8 at byte 63",
     ),
     "lone surrogate": (
         b'{"model": "cascade/ok", "messages": [{"role":"user","content":"\\ud800"}]}',

@@ -1,4 +1,4 @@
-"""docs/integrations.md: every program on it, as it stands, against a running server."""
+"""docs/integrations.md and README.md: every program on them, as it stands, against a running server."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from .serving import Serving, serving
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "integrations.md").read_text()
+README = (ROOT / "README.md").read_text()
 STATED = "http://127.0.0.1:8000"
 
 
@@ -27,6 +28,13 @@ def programs() -> list[tuple[str, str, str]]:
         for language, text in re.findall(r"^```(python|sh)\n(.*?)^```", section, re.M | re.S):
             found.append((heading, language, text))
     return found
+
+
+def shown_first() -> list[tuple[str, str, str]]:
+    """Return the programs of the README that need a server."""
+    return [
+        ("README", "python", text) for text in re.findall(r"^```py\n(.*?)^```", README, re.M | re.S)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +49,9 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 
 @pytest.mark.timeout(300)  # LiteLLM takes its time to be imported on a busy machine
 @pytest.mark.parametrize(
-    ("heading", "language", "text"), programs(), ids=[f"{p[0]}-{p[1]}" for p in programs()]
+    ("heading", "language", "text"),
+    [*programs(), *shown_first()],
+    ids=[f"{p[0]}-{p[1]}" for p in [*programs(), *shown_first()]],
 )
 def test_a_program_of_the_page_runs(
     recorded: Serving, heading: str, language: str, text: str
@@ -71,3 +81,4 @@ def test_there_is_a_program_for_each() -> None:
         *("curl", "OpenAI's SDK", "Anthropic's SDK", "LangChain", "pydantic-ai", "LiteLLM")
     }
     assert all(text.count("\n") <= 12 for _, _, text in programs())
+    assert len(shown_first()) == 2
