@@ -190,7 +190,7 @@ def test_rows_with_holes_are_counted(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["--split", "test", "--tune-split", "test"], "--split and --tune-split are both 'test'"),
         (["--tune-split", "test"], "--split (absent) and --tune-split are both 'test'"),
         (["--split", "train"], "left out 120 of 120 report rows"),
-        (["--split", "dev"], "splits: test: 80 rows, train: 120 rows"),
+        (["--split", "dev"], "none is of split 'dev'; it has test: 80 rows, train: 120 rows"),
         (["--models", "tiny,huge"], "not in the log: huge"),
         (["--models", "tiny,tiny"], "give each model once"),
         (["--scorer", "nowhere"], "no such scorer"),

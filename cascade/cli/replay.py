@@ -119,7 +119,8 @@ def replay_command(
             points, told = [], {}
             summary = summarise(given.policies[0], table, top)
     except ValueError as exc:
-        raise ConfigError(f"{policy}: {exc}") from exc
+        hint = "; give --scorer DIR" if artifact is None else ""
+        raise ConfigError(f"{policy}: {exc}{hint}") from exc
     if given.whole:
         summary = _closest(points, given)
     report = _as_json(summary, read, artifact, told)

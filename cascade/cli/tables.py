@@ -144,6 +144,15 @@ def read_log(
         told = ", ".join(
             f"{s or '(none)'}: {n:,} rows" for s, n in sorted(found.known_splits.items())
         )
+        wanted_split = splits[-1]
+        if (
+            wanted_split is not None
+            and found.known_splits
+            and wanted_split not in found.known_splits
+        ):
+            raise ConfigError(
+                f"no row of the log can be used: none is of split {wanted_split!r}; it has {told}"
+            )
         left = "; ".join(f"{n:,} rows: {why}" for why, n in found.left_out.items())
         raise ConfigError(
             f"no row of the log can be used (splits: {told or 'none'}; {left or 'empty'})"

@@ -96,11 +96,11 @@ def summarise(policy: Policy, table: Table, strongest: str, *, draws: int = 2_00
     quality, cost = done.quality[rows], done.cost[rows]
     strong = table.score[rows, column].astype(np.float64)
     dear = table.cost[rows, column].astype(np.float64)
-    paired = bool(len(rows)) and bool(np.isfinite(strong).all() and np.isfinite(dear).all())
-    numbers = np.stack([quality, cost, strong, dear], axis=1)
+    priced = bool(len(rows)) and bool(np.isfinite(dear).all())
+    scored = bool(len(rows)) and bool(np.isfinite(strong).all())
     empty = (np.nan, np.nan)
-    quality_ci = _interval(numbers, lambda x: x[:, 0], draws) if len(rows) else empty
-    saved = saving(float(cost.mean()), float(dear.mean())) if paired else None
+    quality_ci = bootstrap(quality[:, None], lambda x: x[:, 0], draws=draws) if len(rows) else empty
+    saved = saving(float(cost.mean()), float(dear.mean())) if priced else None
     return Summary(
         n=len(rows),
         unknown=table.n - len(rows),
@@ -113,8 +113,14 @@ def summarise(policy: Policy, table: Table, strongest: str, *, draws: int = 2_00
         saving=saved,
         saving_ci=None
         if saved is None
-        else _interval(numbers, lambda x: 1.0 - x[:, 1] / x[:, 3], draws),
-        gap_ci=_interval(numbers, lambda x: x[:, 0] - x[:, 2], draws) if paired else None,
+        else bootstrap(
+            np.stack([cost, dear], axis=1), lambda x: 1.0 - x[:, 0] / x[:, 1], draws=draws
+        ),
+        gap_ci=bootstrap(
+            np.stack([quality, strong], axis=1), lambda x: x[:, 0] - x[:, 1], draws=draws
+        )
+        if scored
+        else None,
         calls={
             model: _mean((done.asked[rows] >> j & 1).astype(np.float64))
             for j, model in enumerate(table.models)
@@ -186,10 +192,6 @@ def _curve_figures(
         aiq(ours, float(singles.cost.min()), top[0]),
         *(saving_at(level, ours, *top) for level in LEVELS),
     ]
-
-
-def _interval(numbers: NDArray[np.float64], statistic: Any, draws: int) -> tuple[float, float]:
-    return bootstrap(numbers, statistic, draws=draws)
 
 
 def _mean(values: NDArray[np.float64]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ..errors import ConfigError
@@ -30,8 +31,8 @@ class Goal:
             raise ConfigError(
                 f"{len(given)} goals given; allowed: one of --quality, --budget, --tradeoff"
             )
-        if not given[0] > 0:
-            raise ConfigError(f"goal: {given[0]!r} is not above 0")
+        if not 0 < given[0] < math.inf:
+            raise ConfigError(f"goal: {given[0]!r} given; allowed: a number above 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

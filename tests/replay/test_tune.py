@@ -244,7 +244,23 @@ def test_a_summary_counts_calls_and_unknowns_apart() -> None:
     assert summary.latency == (1.0, 1.0, 1.0)
     cheap = summarise(Fixed(model="small"), holed, "large")
     assert cheap.unknown == 0
-    assert cheap.saving is None, "the strongest model's score is not known on every row"
+    assert cheap.gap_ci is None, "the strongest model's score is not known on every row"
+    assert cheap.saving == pytest.approx(0.95), "but what it costs is"
+
+
+def test_an_interval_of_many_requests_is_of_what_is_known() -> None:
+    """Above 20,000 the means are drawn as normal: what is unknown of another model must not spread."""
+    table = ladder_table(20_400)
+    cost, score = table.cost.copy(), table.score.copy()
+    cost[:300, 2] = score[:300, 2] = np.nan
+    holed = make_table(
+        models=table.models, ids=table.ids, score=score, cost=cost, known=~np.isnan(score)
+    )
+    summary = summarise(Fixed(model="small"), holed, "large")
+    low, high = summary.quality_ci
+    assert low < summary.quality < high
+    assert summary.saving is None, "some costs of the strongest model are not known"
+    assert summary.gap_ci is None
 
 
 def test_a_frontier_has_lift_and_savings() -> None:
