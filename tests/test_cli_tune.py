@@ -197,7 +197,7 @@ def test_a_ladder_runs_the_policy_with_its_own_scorer_only(
         ([], "0 goals given"),
         (["--quality", "0.9", "--budget", "1"], "2 goals given"),
         (["--quality", "0.9", "--models", "small,huge"], "not in the log: huge"),
-        (["--quality", "0.9", "--split", "dev"], "splits: test: 80 rows, train: 110 rows"),
+        (["--quality", "0.9", "--split", "dev"], "it has test: 80 rows, train: 110 rows"),
         (["--quality", "0.9", "--confidence", "95"], "--confidence 95 is not between 0 and 1"),
     ],
 )
