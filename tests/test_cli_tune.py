@@ -137,6 +137,24 @@ def test_tune_then_replay(
     assert "large" in capsys.readouterr().out
 
 
+def test_replay_says_which_rows_were_seen_before(
+    log: Path, scorer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Figures on the rows of tuning flatter the policy, and those of training the scorer."""
+    policy = tmp_path / "p.yaml"
+    common = [log, "--scorer", scorer]
+    assert run(["tune", *common, "--quality", "0.9", "-o", policy]) == 0
+    tuned_on, trained_on = "was tuned on these very rows", "was trained on 110 of 110 rows"
+    capsys.readouterr()
+    same = ["replay", *common, "--policy", policy, "--split", "train"]
+    assert run([*same, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert tuned_on in err
+    assert trained_on in err
+    assert [tuned_on in line for line in json.loads(out)["told"]] == [True, False]
+    assert said(capsys, ["replay", *common, "--policy", policy, "--split", "test"])["told"] == []
+
+
 def test_a_promise_is_written_into_the_policy(
     log: Path, scorer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,11 +13,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from cascade.errors import ConfigError
-from cascade.explain import format_usd
 
-from .fitting import print_table, stdout_console
 from .logged import logged_actions
 from .prices import PriceList, read_prices
+from .replay_told import print_replay
 from .tables import Logs, PricesOption, ReadLog, load_scorer, names_of, read_log, tell
 
 if TYPE_CHECKING:
@@ -43,6 +42,7 @@ class _Given(msgspec.Struct):
         strongest: Best model on the tuning rows, or None.
         strongest_quality: Its quality there.
         tuned: Quality and cost of each policy there.
+        log_digest: Of those rows, or None.
     """
 
     policies: list[Any]
@@ -52,6 +52,7 @@ class _Given(msgspec.Struct):
     strongest: str | None
     strongest_quality: float = 0.0
     tuned: list[tuple[float, float]] = []
+    log_digest: str | None = None
 
 
 def replay_command(
@@ -106,6 +107,9 @@ def replay_command(
     _check_models(policy, given, read)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     tell(console, read)
+    seen = _seen_before(policy, given, read)
+    for line in seen:
+        console.print(f"[yellow]{escape(line)}[/]")
     table = read.table
     top = given.strongest
     if top not in table.models:
@@ -127,6 +131,7 @@ def replay_command(
     if cache:
         chosen = next((p.policy for p in points if p.summary is summary), given.policies[0])
         report |= _cached(chosen, read, near)
+    report["told"] = [*read.told, *seen]
     report["estimate"] = None if given.whole else _estimate(logs, given.policies[0], read)
     if given.whole:
         where = {id(p): mapping for p, mapping in zip(given.policies, given.mappings, strict=True)}
@@ -144,7 +149,7 @@ def replay_command(
     if json:
         print(msgspec.json.encode(report).decode())
         return
-    _print(summary, points, report, read)
+    print_replay(summary, points, report, read)
 
 
 def _read_policies(path: Path) -> _Given:
@@ -158,6 +163,7 @@ def _read_policies(path: Path) -> _Given:
             whole=False,
             scorer=getattr(table, "scorer", None),
             strongest=_strongest(table.provenance),
+            log_digest=table.provenance.get("log_digest"),
         )
     try:
         data = msgspec.json.decode(path.read_bytes())
@@ -180,6 +186,7 @@ def _read_policies(path: Path) -> _Given:
         whole=True,
         scorer=data.get("scorer"),
         strongest=_strongest(provenance),
+        log_digest=provenance.get("log_digest"),
         strongest_quality=float(provenance.get("quality_of_strongest") or 0.0),
         tuned=[(float(p.get("quality", 0.0)), float(p.get("cost_usd", 0.0))) for p in found],
     )
@@ -224,6 +231,23 @@ def _check_models(path: Path, given: _Given, read: ReadLog) -> None:
             raise ConfigError(
                 f"{path} names {', '.join(missing)}; allowed: {', '.join(read.table.models)}"
             )
+
+
+def _seen_before(path: Path, given: _Given, read: ReadLog) -> list[str]:
+    """Return which of the rows the policy or the scorer was made with: figures on them flatter."""
+    told = []
+    if given.log_digest == read.digest:
+        told.append(
+            f"{path} was tuned on these very rows, and looks better on them than on new traffic; "
+            "replay it on a split or a log that tuning has not seen"
+        )
+    count = int(read.trained_on.sum())
+    if count:
+        told.append(
+            f"the scorer was trained on {count:,} of {read.table.n:,} rows: its scores of them are out "
+            "of fold, but its calibration has seen them"
+        )
+    return told
 
 
 def _closest(points: list[Point], given: _Given) -> Summary:
@@ -391,107 +415,5 @@ def _ratio(part: float, whole: float) -> float | None:
     return _number(part / whole) if whole > 0 else None
 
 
-def _known(quality: float) -> str:
-    return "unknown on these requests" if math.isnan(quality) else f"{quality:.4f}"
-
-
-def _a_request(cost: float) -> str:
-    return "cost unknown on some" if math.isnan(cost) else f"{format_usd(cost)} a request"
-
-
 def _number(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
-
-
-def _print(summary: Summary, points: list[Point], report: dict[str, Any], read: ReadLog) -> None:
-    from cascade.replay.words import name_of
-
-    console = stdout_console()
-    low, high = summary.quality_ci
-    where = f"split {read.split}" if read.split else "all rows"
-    console.print(
-        f"{summary.n:,} requests answered from the log ({where}), {summary.unknown:,} unknown"
-    )
-    if points:
-        rows = [
-            (
-                format_usd(one.cost),
-                f"{one.quality:.4f}",
-                f"{one.quality_ci[0]:.4f}–{one.quality_ci[1]:.4f}",
-                "-" if one.saving is None else f"{one.saving:.1%}",
-                f"{one.n:,}",
-                escape(name_of(point.policy)),
-            )
-            for point in points
-            for one in (point.summary,)
-        ]
-        columns = ("cost", "quality", "95 %", "saving", "n", "policy")
-        print_table(console, columns, rows, words=["policy"])
-        if any(point.summary.unknown for point in points):
-            console.print("n: requests that the log can answer for; not the same for every policy")
-        if report["lift"] is not None:
-            saved = ", ".join(f"{v:.1%} at {float(k):.0%}" for k, v in report["saving_at"].items())
-            console.print(
-                f"lift over the random mix of single models {report['lift']:+.2f} points; "
-                f"saved at the strongest model's quality: {saved}"
-            )
-        console.print(
-            "the point that was the cheapest to keep the strongest model's quality on the tuning rows, "
-            "or the best:"
-        )
-    console.print(f"quality   {summary.quality:.4f}  [{low:.4f}, {high:.4f}]")
-    if summary.unknown:
-        console.print(
-            f"          between {summary.bounds.low:.4f} and {summary.bounds.high:.4f} over all "
-            "requests, unknown ones counted as wrong and as right"
-        )
-    told = report["estimate"]
-    if told is not None and told["refused"]:
-        console.print(f"          no estimate from chance: {escape(told['refused'])}")
-    elif told is not None:
-        best = told["snips"] if told["doubly_robust"] is None else told["doubly_robust"]
-        a, b = told["interval"]
-        console.print(
-            f"          estimated from decisions left to chance: {best:.4f}  [{a:.4f}, {b:.4f}], "
-            f"effective sample size {told['effective']:.0f}"
-        )
-    console.print(f"cost      {_a_request(summary.cost)}")
-    console.print(
-        f"strongest {escape(summary.strongest)}: quality {_known(summary.strongest_quality)}, "
-        f"{_a_request(summary.strongest_cost)}"
-    )
-    if summary.saving is not None and summary.saving_ci is not None:
-        a, b = summary.saving_ci
-        console.print(f"saving    {summary.saving:.1%}  [{a:.1%}, {b:.1%}]")
-    if summary.gap_ci is not None:
-        a, b = summary.gap_ci
-        gap = summary.quality - summary.strongest_quality
-        console.print(f"gap       {gap:+.4f}  [{a:+.4f}, {b:+.4f}] against the strongest, paired")
-    calls = ", ".join(f"{model} {share:.1%}" for model, share in summary.calls.items())
-    console.print(f"calls     {escape(calls)}")
-    if report.get("cache"):
-        _print_cache(console, report["cache"])
-    if summary.latency is not None:
-        mean, median, late = summary.latency
-        console.print(f"latency   mean {mean:.2f} s, median {median:.2f} s, p95 {late:.2f} s")
-    if report["apgr"] is not None:
-        half, most = (
-            "-" if report[name] is None else f"{report[name]:.1%}" for name in ("cpt50", "cpt80")
-        )
-        console.print(f"pair      APGR {report['apgr']:.3f}, CPT50 {half}, CPT80 {most}")
-
-
-def _print_cache(console: Console, cache: Mapping[str, Any]) -> None:
-    hits = cache["exact"] + cache["near"]
-    rate = "-" if cache["hit_rate"] is None else f"{cache['hit_rate']:.1%}"
-    line = (
-        f"cache     {hits:,} hits ({rate}: {cache['exact']:,} exact, {cache['near']:,} near), "
-        f"{format_usd(cache['saved_usd'])} saved in all"
-    )
-    if hits:
-        low, high = cache["false_hit_ci"]
-        line += (
-            f"; {cache['false_hits']:,} false ({cache['false_hit_rate']:.1%}, "
-            f"95 % {low:.1%} to {high:.1%})"
-        )
-    console.print(line)
