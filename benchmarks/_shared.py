@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 import subprocess
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,41 @@ class SharedLog:
     name: str
     train: Table
     test: Table
+
+
+def read_arguments(
+    arguments: Sequence[str],
+    doc: str | None,
+    usual: Sequence[str] = (),
+    allowed: Sequence[str] | None = None,
+) -> tuple[bool, list[str]]:
+    """Return whether a benchmark is to run in miniature, and the logs or files it is to run on.
+
+    Args:
+        arguments: Of the command line; ``--help`` prints `doc`, and anything unknown is refused.
+        doc: The script's docstring.
+        usual: Names that are returned when none is given; empty where there are no names.
+        allowed: Names that may be given; None: the usual ones.
+    """
+    allowed = usual if allowed is None else allowed
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--smoke", action="store_true", help="in miniature, on made-up data")
+    if allowed:
+        parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(allowed))
+    given = parser.parse_args(arguments)
+    names = given.names if allowed else []
+    unknown = sorted(set(names) - set(allowed))
+    if unknown:
+        parser.error(f"{', '.join(unknown)}: not known; allowed: {', '.join(allowed)}")
+    return given.smoke, names or list(usual)
+
+
+def every_log() -> list[str]:
+    """Return the names of the shared logs of traffic."""
+    names = (path.name.removesuffix(".jsonl.gz") for path in DATA.glob("*.jsonl.gz"))
+    return sorted(name for name in names if not name.startswith(("duplicates_", "intents_")))
 
 
 def absent() -> str | None:

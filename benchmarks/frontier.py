@@ -17,7 +17,15 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import numpy as np
 
-from benchmarks._shared import LOGS, SharedLog, absent, shared_log, write_result
+from benchmarks._shared import (
+    LOGS,
+    SharedLog,
+    absent,
+    every_log,
+    read_arguments,
+    shared_log,
+    write_result,
+)
 from cascade.replay.metrics import Curve, hull, lift, saving_at
 from cascade.replay.search import Candidate, best_ladder, candidates, strongest
 from cascade.replay.table import Table, make_table
@@ -118,9 +126,8 @@ def check() -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Print the table and write out/frontier.json."""
-    smoke = "--smoke" in arguments
+    smoke, names = read_arguments(arguments, __doc__, LOGS, every_log())
     check()
-    names = [a for a in arguments if not a.startswith("-")] or list(LOGS)
     reason = None if smoke else absent()
     if reason:
         print(reason)

@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import numpy as np
 
 from benchmarks._near_baselines import BASELINES, minilm
-from benchmarks._shared import DATA, absent, write_result
+from benchmarks._shared import DATA, absent, read_arguments, write_result
 from cascade.cache.near import FLOOR
 from cascade.cli.pair_files import LabelledPairs, likenesses, read_pair_files
 from cascade.errors import ScorerError
@@ -310,13 +310,12 @@ def check() -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Print the tables and write out/near_duplicates.json."""
-    smoke = "--smoke" in arguments
+    smoke, names = read_arguments(arguments, __doc__, list(FILES))
     check()
     reason = None if smoke else absent()
     if reason:
         print(reason)
         return 0
-    names = [a for a in arguments if not a.startswith("-")] or list(FILES)
     elsewhere: dict[tuple[str, int], _Fit] = {}
     embedders = _embedders(smoke)
     files = {

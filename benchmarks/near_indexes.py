@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import numpy as np
 
 from benchmarks._near_baselines import normalised
-from benchmarks._shared import DATA, absent, write_result
+from benchmarks._shared import DATA, absent, read_arguments, write_result
 from benchmarks.cache import made_questions
 from cascade.cache.near_index import NearIndex
 from cascade.cache.vector_index import VectorIndex
@@ -158,7 +158,7 @@ def measured(
 
 def main(arguments: Sequence[str]) -> int:
     """Print the table and write out/near_indexes.json."""
-    smoke = "--smoke" in arguments
+    smoke, _ = read_arguments(arguments, __doc__)
     reason = None if smoke else absent()
     if reason:
         print(reason)

@@ -17,7 +17,15 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import numpy as np
 
-from benchmarks._shared import LOGS, SharedLog, absent, shared_log, write_result
+from benchmarks._shared import (
+    LOGS,
+    SharedLog,
+    absent,
+    every_log,
+    read_arguments,
+    shared_log,
+    write_result,
+)
 from benchmarks.frontier import made_up
 from cascade.policies import Fixed
 from cascade.replay.promise import wealth
@@ -85,13 +93,12 @@ def one_log(log: SharedLog, share: float, splits: int) -> dict[str, float]:
 
 def main(arguments: Sequence[str]) -> int:
     """Print the table and write out/promise.json."""
-    smoke = "--smoke" in arguments
+    smoke, names = read_arguments(arguments, __doc__, [*LOGS, "routellm_gsm8k"], every_log())
     check()
     reason = None if smoke else absent()
     if reason:
         print(reason)
         return 0
-    names = [a for a in arguments if not a.startswith("-")] or [*LOGS, "routellm_gsm8k"]
     splits = 10 if smoke else SPLITS
     told = {}
     print(

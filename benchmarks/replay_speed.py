@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import msgspec
 import numpy as np
 
-from benchmarks._shared import write_result
+from benchmarks._shared import read_arguments, write_result
 from cascade.cli.prices import PriceList
 from cascade.cli.tables import read_log
 from cascade.policies import CascadeRouting, Chain, Fixed, Routing
@@ -85,7 +85,7 @@ def policies(table: Table) -> dict[str, Any]:
 
 def main(arguments: Sequence[str]) -> int:
     """Print the table and write out/replay_speed.json."""
-    smoke = "--smoke" in arguments
+    smoke, _ = read_arguments(arguments, __doc__)
     sizes = (1_000, 10_000) if smoke else (10_000, 100_000, 1_000_000)
     result: dict[str, Any] = {"walks": {}, "tune": {}}
     print("one policy, 4 rungs: walk and outcome together, seconds, median (slowest)")

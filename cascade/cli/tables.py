@@ -153,6 +153,15 @@ def read_log(
             raise ConfigError(
                 f"no row of the log can be used: none is of split {wanted_split!r}; it has {told}"
             )
+        if (
+            wanted_split is None
+            and found.known_splits
+            and not {"", "train"} & set(found.known_splits)
+        ):
+            raise ConfigError(
+                f"no row of the log can be used: none is of split 'train', or without a split; it has "
+                f"{told}: name one with --split"
+            )
         left = "; ".join(f"{n:,} rows: {why}" for why, n in found.left_out.items())
         raise ConfigError(
             f"no row of the log can be used (splits: {told or 'none'}; {left or 'empty'})"
