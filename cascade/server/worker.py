@@ -72,7 +72,12 @@ async def _work(
     ladders.refuse(first.failures)
     orders = _Orders(line, ladders, gate, settings.keys)
     names = tuple(served.name for served in ladders.all())
-    line.send(Ready(ladders=names, grace_s=ladders.longest_grace_s()))
+    try:
+        line.send(Ready(ladders=names, grace_s=ladders.longest_grace_s()))
+    except OSError:
+        _log.error("the supervisor is gone")
+        await ladders.aclose(0.0)
+        return
     _log.info("serving", extra={"fields": {"pid": os.getpid(), "ladders": list(names)}})
     await serve_on(
         listener,

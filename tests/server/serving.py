@@ -121,7 +121,7 @@ def serving(
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
     try:
-        until(lambda: server.events("listening") or process.poll() is not None, 30)
+        until(lambda: server.events("listening") or process.poll() is not None, 120)
         assert server.events("listening"), "".join(raw)
         server.url = server.events("listening")[0]["url"]
         yield server
