@@ -202,9 +202,9 @@ def check_file(
     config = reading.config()
     ladder = _ladder(config)
     check_prices(config, ladder)
-    for warning in lossy_without_evidence(config):
+    for note in (*parts.notes, *lossy_without_evidence(config)):
         if on_note is not None:
-            on_note(warning)
+            on_note(note)
     return [
         rung.model
         + ("" if rung.accept is None else f" (accept ≥ {rung.accept:g})")

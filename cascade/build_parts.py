@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from .errors import ScorerError
@@ -45,6 +46,9 @@ class PythonParts:
 
     Each method returns what the file names, or None when that cannot be made; then, and only then,
     the mistake is in the reading's document, unless it already was.
+
+    Attributes:
+        notes: What its user should know of a part that was made.
     """
 
     def __init__(self, reading: LadderReading) -> None:
@@ -52,6 +56,7 @@ class PythonParts:
         self._parts = reading.parts
         self._scorer_version: str | None = None
         self._prefix_scorer: PrefixScorer | None = None
+        self.notes: list[str] = []
 
     def scorer(self) -> Scorer | None:
         """Return the scorer; None too for one that asks a model, and for none."""
@@ -79,11 +84,20 @@ class PythonParts:
         if path is None or self._is_settled(place):
             return None
         from scorers.artifact import load
+        from scorers.cold_start import ColdStartScorer, is_cold_start, load_cold_start
         from scorers.scorer import TrainedScorer
 
         models = self._models()
         folder = str((self._parts.folder / path).absolute())
         try:
+            if is_cold_start(Path(folder)):
+                cold = load_cold_start(Path(folder), models)
+                self._scorer_version = cold.version
+                self.notes.append(
+                    f"the scorer ({cold.version}) is a ranking, not a probability: `accept: 0.4` "
+                    f"sends about 40 % of like traffic on; label 25 answers or more and train"
+                )
+                return None if models is None else ColdStartScorer(cold, models)
             artifact = load(folder, models)
             self._scorer_version = artifact.version
             if models is None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from .types import RANK
+
 if TYPE_CHECKING:
     from .types import Attempt, Compression, Result
 
@@ -32,6 +34,10 @@ def explain(result: Result) -> str:
         f"→ answered by {result.model}, confidence {sure}, "
         f"{format_usd(result.cost_usd)} in all, {result.latency_s:.2f} s"
     )
+    if any(
+        attempt.score is not None and RANK in attempt.score.measures for attempt in result.attempts
+    ):
+        lines.append("  confidences are ranks among the model's logged answers, not probabilities")
     if (
         result.saving_usd_estimate
     ):  # nothing to tell where the top rung alone would have cost the same

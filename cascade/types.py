@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NO_CONTEXT",
+    "RANK",
     "Answer",
     "Attempt",
     "CacheEntry",
@@ -486,13 +487,18 @@ class CacheHit(msgspec.Struct, frozen=True, kw_only=True):
         return f"<CacheHit {self.kind} {self.key}, of ask {self.ask_id}>"
 
 
+RANK = "rank_among_logged_answers"
+"""The measure of a score whose confidence is only a rank in [0, 1], and no probability."""
+
+
 class Score(msgspec.Struct, frozen=True, kw_only=True):
     """What a scorer says after reading what has been answered so far.
 
     Attributes:
         confidence: P(the newest answer is right) in [0, 1], or None when nothing could be measured.
         why_unknown: Why `confidence` is None, in words; None otherwise.
-        measures: The numbers behind it, by name; NaN marks an absent one.
+        measures: The numbers behind it, by name; NaN marks an absent one. `RANK` among them says
+            that the confidence is a rank.
         forecast: P(rung j is right) by rung index, given everything seen so far: for rungs not called
             yet, and revised for those that were; empty if not known.
         cost_usd: What scoring itself cost (a judge's call), US dollars; None if a price is unknown.

@@ -41,9 +41,11 @@ from .ladder_fit import OutOfFold
 from .prefixes import PrefixModel
 from .whole_folder import written_whole
 
-__all__ = ["FORMAT", "Artifact", "check_models", "check_target", "load", "save"]
+__all__ = ["COLD_START", "FORMAT", "Artifact", "check_models", "check_target", "load", "save"]
 
 FORMAT = 1
+SCORER, COLD_START = "cascade scorer", "cascade cold start"
+"""What a manifest says that the folder is; `cold_start` writes and reads the other."""
 MANIFEST = "manifest.json"
 OUT_OF_FOLD = "oof.npz"
 MODEL_FILES = ("model.json", "arrays.npz")
@@ -180,6 +182,12 @@ def load(path: str | Path, models: Sequence[str] | None = None) -> Artifact:
     if not folder.is_dir():
         raise ScorerError(f"{folder}: no such scorer; `cascade train LOG -o {folder}` makes one")
     manifest = _manifest(folder)
+    if manifest["kind"] == COLD_START:
+        raise ScorerError(
+            f"{folder} is a ranking made without labels, not a probability of being right, so "
+            f"nothing can be tuned on it, promised or replayed; label 25 answers or more of each "
+            f"model (`cascade log label`) and run `cascade train` again"
+        )
     _check_versions(folder, manifest)
     if models is not None:
         check_models(folder, [m["name"] for m in manifest["models"]], models)
@@ -249,7 +257,7 @@ def _write(
     written = [p for p in sorted(folder.rglob("*")) if p.is_file()]
     files = {p.relative_to(folder).as_posix(): _sha256(p) for p in written}
     manifest = {
-        "kind": "cascade scorer",
+        "kind": SCORER,
         "format": FORMAT,
         "created": created,
         "feature_version": FEATURE_VERSION,
@@ -289,7 +297,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
         raise ScorerError(f"{folder} is not a scorer: {MANIFEST} is missing") from exc
     except _BROKEN as exc:
         raise ScorerError(f"{file} cannot be read: {_why(exc)}") from exc
-    if not isinstance(manifest, dict) or manifest.get("kind") != "cascade scorer":
+    if not isinstance(manifest, dict) or manifest.get("kind") not in (SCORER, COLD_START):
         raise ScorerError(f"{file} is not the manifest of a scorer")
     return manifest
 

@@ -30,6 +30,7 @@ __all__ = [
     "Dataset",
     "Kept",
     "PriceOf",
+    "TooFewLabels",
     "TrainingFailed",
     "collect",
     "read_dataset",
@@ -46,6 +47,18 @@ PriceOf = Callable[[str, int, int], float | None]
 
 class TrainingFailed(ScorerError):
     """Nothing can be learned from these rows; the message says what is missing."""
+
+
+class TooFewLabels(TrainingFailed):
+    """Rows there are, but too few labels.
+
+    Attributes:
+        labels: Labelled answers of the model that has the fewest.
+    """
+
+    def __init__(self, message: str, labels: int) -> None:
+        self.labels = labels
+        super().__init__(message)
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True, gc=False):

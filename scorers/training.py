@@ -14,7 +14,7 @@ from cascade.errors import ScorerError
 
 from .artifact import save
 from .calibrate import ISOTONIC_FROM
-from .dataset import Collected, Dataset, TrainingFailed
+from .dataset import Collected, Dataset, TooFewLabels, TrainingFailed
 from .explain import Explained, explain
 from .labelled import LEAST_ROWS
 from .ladder import MAX_MODELS, LadderModel
@@ -86,10 +86,10 @@ def choose_models(found: Collected, wanted: Sequence[str] | None) -> Choice:
 
     Raises:
         ScorerError: A model that was asked for is not in the log.
-        TrainingFailed: No model has a score.
+        TooFewLabels: No model has a score.
     """
     if len(found) == 0:
-        raise TrainingFailed(f"no row to train on{_because(found)}")
+        raise TooFewLabels(f"no row to train on{_because(found)}", 0)
     if wanted is not None:
         unknown = [m for m in wanted if m not in found.models]
         if unknown:
@@ -99,14 +99,14 @@ def choose_models(found: Collected, wanted: Sequence[str] | None) -> Choice:
         score = found.column("score", wanted)
         blank = [m for j, m in enumerate(wanted) if np.isnan(score[:, j]).all()]
         if blank:
-            raise TrainingFailed(f"no row has a score of {', '.join(blank)}")
+            raise TooFewLabels(f"no row has a score of {', '.join(blank)}", 0)
         return Choice(models=tuple(dict.fromkeys(wanted)), told=())
     names = list(found.models)
     score, cost = found.column("score", names), found.column("cost_usd", names)
     scored, priced = np.isfinite(score).any(axis=0), np.isfinite(cost).any(axis=0)
     told = []
     if not scored.any():
-        raise TrainingFailed(f"no row has a score; the log has answers of {', '.join(names)}")
+        raise TooFewLabels(f"no row has a score; the log has answers of {', '.join(names)}", 0)
     if not scored.all():
         told.append(f"left out, no score: {_names(names, ~scored)}")
     use = scored
@@ -168,7 +168,8 @@ def train(
     score = found.column("score", models)
     labelled = np.isfinite(score)
     if (labelled.sum(axis=0) < LEAST_ROWS).any():
-        raise TrainingFailed(_too_few(found, models, labelled))
+        fewest = int(labelled.sum(axis=0).min())
+        raise TooFewLabels(_too_few(found, models, labelled), fewest)
     rows = np.flatnonzero(labelled.any(axis=1))
     with threadpool_limits(limits=1):  # for the same reasons as in `fit_ladder`
         tell(0.0, "reading answers")

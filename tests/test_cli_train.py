@@ -156,10 +156,12 @@ def test_one_class_and_missing_scores_are_refused(
     assert "always right" in capsys.readouterr().err
     for row in made:
         for response in row.responses:
-            response.score = None
+            response.score = response.logprobs = response.top_logprobs = None
+            response.text = "42"
     log = traffic.write(tmp_path / "none.jsonl", made)
     assert run("train", str(log), "-o", str(tmp_path / "s")) == 1
     assert "40 × no score" in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()
 
 
 @pytest.mark.parametrize(

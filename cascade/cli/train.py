@@ -25,7 +25,7 @@ from .losses import ignored_fields
 from .prices import PriceList, read_prices
 
 if TYPE_CHECKING:
-    from scorers.dataset import Collected
+    from scorers.dataset import Collected, TooFewLabels
     from scorers.prefixes import PrefixModel
     from scorers.report import Report
     from scorers.training import Trained
@@ -93,7 +93,7 @@ def train_command(
     Example: cascade train traffic.jsonl.gz -o scorers/support
     """
     from scorers.artifact import check_target
-    from scorers.dataset import TrainingFailed
+    from scorers.dataset import TooFewLabels, TrainingFailed
     from scorers.training import choose_models, train
 
     console = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -125,6 +125,10 @@ def train_command(
             )
     except TrainingFailed as exc:
         _tell_skipped(console, log)
+        if isinstance(exc, TooFewLabels) and _cold_start(
+            log, split, wanted, price_list, sample, seed, output, exc, json
+        ):
+            return
         console.print(f"[bold red]error:[/] {escape(str(exc))}")
         raise typer.Exit(1) from exc
     version = trained.save(output, created=SystemClock().now_iso())
@@ -135,6 +139,35 @@ def train_command(
         print(msgspec.json.encode(_as_json(trained, version, output, log, explain)).decode())
         return
     _print(trained, version, output, explain)
+
+
+def _cold_start(
+    log: TrafficLog,
+    split: str | None,
+    wanted: list[str] | None,
+    prices: PriceList,
+    sample: int,
+    seed: int,
+    output: Path,
+    why: TooFewLabels,
+    json: bool,
+) -> bool:
+    """Write a ranking instead of a scorer; return False where nothing can be ranked either."""
+    from scorers.dataset import collect
+
+    from .train_cold import write_cold_start
+
+    found = collect(
+        log,
+        split=split,
+        models=wanted,
+        price=prices.cost,
+        limit=sample,
+        seed=seed,
+        need_score=False,
+    )
+    models = tuple(wanted or found.models)
+    return write_cold_start(found, models, output, why.labels, str(why), json=json)
 
 
 def _names(given: str) -> list[str]:
