@@ -42,7 +42,9 @@ log: {{path: {folder}}}
 """
 
 DEFAULT = """
-import sys, anyio, cascade
+import logging, sys, anyio, cascade
+# A busy machine makes steps slow, which asyncio's debug mode warns of; mistakes are errors there.
+logging.getLogger("asyncio").setLevel(logging.ERROR)
 async def main():
     async with anyio.create_task_group() as tasks:
         for _ in range(10):

@@ -50,7 +50,7 @@ class UpstreamServer:
         """Return how many connections that asked for `behaviour` are open."""
         return int(self._get("open").get(behaviour, 0))
 
-    def wait_until_closed(self, behaviour: str, timeout_s: float = 5.0) -> bool:
+    def wait_until_closed(self, behaviour: str, timeout_s: float = 15.0) -> bool:
         """Return whether every connection that asked for `behaviour` is closed within the time."""
         until = time.monotonic() + timeout_s
         while self.open_connections(behaviour):
@@ -60,7 +60,7 @@ class UpstreamServer:
         return True
 
     def _get(self, what: str) -> Any:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{what}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{what}", timeout=30) as answer:
             return json.load(answer)
 
 

@@ -90,7 +90,7 @@ async def test_nobody_waits_longer_than_told() -> None:
         assert await line.ask(3, timeout_s=0.01) is None
         with anyio.move_on_after(0.01):
             await line.ask(4, idle=True, timeout_s=100)
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 20  # the last would wait for 100
         store.free.set()
         assert await line.ask(5) == 10
     assert [ask for batch in store.batches for ask in batch] == [1, 3, 5]

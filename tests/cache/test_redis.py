@@ -192,7 +192,7 @@ async def test_many_lookups_share_round_trips(redis_server: RedisServer) -> None
             for number in range(1_000):
                 tasks.start_soon(look_up, number % 100)
         assert wrong == []
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 10
 
 
 @pytest.mark.parametrize("how", ["killed", "hung"])
@@ -207,13 +207,13 @@ async def test_a_redis_that_dies_is_a_miss_in_bounded_time(
         async with anyio.create_task_group() as tasks:
             for _ in range(100):
                 tasks.start_soon(store.get, "k")
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 10  # one after the other they would wait for 20
         await eventually(lambda: store.down)
         started = time.monotonic()
         for _ in range(1_000):
             assert await store.get("k") is None
             assert not await store.put(entry("new"))
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 20  # waiting, each of them, they would take 400
         assert store.stats()["failures"] >= 2_000
         redis_server.start() if how == "killed" else redis_server.resume()
         await healed(store)

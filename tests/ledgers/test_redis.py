@@ -31,6 +31,7 @@ AN_ASK = Spend(usd=0.5, tokens=100)
 @asynccontextmanager
 async def opened(server: RedisServer, **more: Any) -> AsyncIterator[RedisLedger]:
     more.setdefault("clock", Calendar())
+    more.setdefault("timeout_s", 5)  # on a busy machine a Redis that is well may take its time
     ledger = RedisLedger(server.url, **more)
     ledger.start()
     try:
@@ -115,7 +116,7 @@ async def test_it_survives_everybody_leaving(redis_server: RedisServer) -> None:
 
 async def test_without_limits_redis_is_not_asked(redis_server: RedisServer) -> None:
     """Nor is anything counted."""
-    async with opened(redis_server) as ledger:
+    async with opened(redis_server, timeout_s=0.25) as ledger:
         redis_server.hang()
         reply = await ledger.reserve("a", Spend(), ())
         assert isinstance(reply, Reservation)
@@ -354,7 +355,7 @@ async def test_a_hung_redis_holds_nobody_longer_than_the_timeout(
         assert reply.unsettled
         await ledger.release(reply)
 
-    async with opened(redis_server) as ledger:
+    async with opened(redis_server, timeout_s=0.25) as ledger:
         redis_server.hang()
         async with anyio.create_task_group() as tasks:
             for _ in range(1000):
@@ -368,7 +369,7 @@ async def test_a_hung_redis_holds_nobody_longer_than_the_timeout(
 
 async def test_a_redis_that_is_away_is_not_stormed(redis_server: RedisServer) -> None:
     """However many calls ask, one thread tries again, ever more rarely."""
-    async with opened(redis_server) as ledger:
+    async with opened(redis_server, timeout_s=0.25) as ledger:
         redis_server.kill()
         give_up = time.monotonic() + 1.5
         asked = 0
@@ -551,7 +552,10 @@ async def test_every_cost_arrives_once_whatever_happens_to_redis(
                 await ledger.settle(reply, Spend(usd=0.001))
                 settled += 1
 
-    async with opened(redis_server, timeout_s=0.1) as one, opened(redis_server) as two:
+    async with (
+        opened(redis_server, timeout_s=0.1) as one,
+        opened(redis_server, timeout_s=0.25) as two,
+    ):
         async with anyio.create_task_group() as tasks:
             for i in range(20):
                 tasks.start_soon(asker, (one, two)[i % 2])

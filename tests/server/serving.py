@@ -18,7 +18,14 @@ import httpx
 
 from tests.upstream_server import UpstreamServer
 
-__all__ = ["Serving", "chat", "ladder", "serving"]
+__all__ = ["Serving", "chat", "ladder", "serving", "until"]
+
+PATIENCE_S = 30.0
+"""How long is waited for what should come soon: only a failing test waits so long, however busy the
+machine."""
+
+STARTING_S = 120.0
+"""The same for the start of a server, all its processes included."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,11 +50,11 @@ class Serving:
             options["content"] = body
         elif body is not None:
             options["json"] = body
-        return httpx.post(f"{self.url}{path}", timeout=20, trust_env=False, **options)
+        return httpx.post(f"{self.url}{path}", timeout=PATIENCE_S, trust_env=False, **options)
 
     def get(self, path: str, **options: Any) -> httpx.Response:
         """Return the answer to a GET."""
-        return httpx.get(f"{self.url}{path}", timeout=20, trust_env=False, **options)
+        return httpx.get(f"{self.url}{path}", timeout=PATIENCE_S, trust_env=False, **options)
 
     def events(self, event: str) -> list[dict[str, Any]]:
         """Return the log's lines of one event."""
@@ -56,10 +63,10 @@ class Serving:
     def stop(self, with_signal: int = signal.SIGTERM) -> int:
         """Tell the process to end; return its exit code."""
         self.process.send_signal(with_signal)
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=PATIENCE_S)
 
 
-def until(true: Callable[[], Any], timeout_s: float = 10.0) -> Any:
+def until(true: Callable[[], Any], timeout_s: float = PATIENCE_S) -> Any:
     """Return what a function returns once that is true."""
     end = time.monotonic() + timeout_s
     while True:
@@ -121,15 +128,15 @@ def serving(
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
     try:
-        until(lambda: server.events("listening") or process.poll() is not None, 120)
+        until(lambda: server.events("listening") or process.poll() is not None, STARTING_S)
         assert server.events("listening"), "".join(raw)
         server.url = server.events("listening")[0]["url"]
         yield server
     finally:
         if process.poll() is None:
             process.kill()
-        process.wait(timeout=10)
-        reader.join(timeout=10)
+        process.wait(timeout=PATIENCE_S)
+        reader.join(timeout=PATIENCE_S)
         assert process.stderr is not None
         process.stderr.close()
         strange = [line for line in raw if not line.startswith("{")]

@@ -18,7 +18,7 @@ from .serving import Serving, chat
 CHAT, MESSAGES, FEEDBACK = "/v1/chat/completions", "/v1/messages", "/v1/feedback"
 
 
-def raw(server: Serving, data: bytes, *, wait_s: float = 5.0) -> bytes:
+def raw(server: Serving, data: bytes, *, wait_s: float = 30.0) -> bytes:
     """Send bytes over a connection of their own and return all that comes back until it closes."""
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=wait_s) as connection:
@@ -256,6 +256,9 @@ def test_what_is_no_http_is_refused(server: Serving, data: bytes) -> None:
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "bad_http"
 
 
+BUSY_S = 8.0
+"""Most that a server with a second for each may take on a busy machine; those it is built with are longer."""
+
 SLOW = {
     "half a head": b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\n",
     "half a body": b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\n"
@@ -268,7 +271,7 @@ def test_who_sends_no_further_is_sent_away(server: Serving, data: bytes) -> None
     """After the time that is set, a second here, with a 408."""
     began = time.monotonic()
     answer = raw(server, data)
-    assert 0.8 < time.monotonic() - began < 4
+    assert 0.8 < time.monotonic() - began < BUSY_S
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] in (
         "head_timeout",
@@ -280,7 +283,7 @@ def test_who_sends_nothing_at_all_is_sent_away_without_a_word(server: Serving) -
     """It would be taken for an answer to what is sent next."""
     began = time.monotonic()
     assert raw(server, b"") == b""
-    assert 0.8 < time.monotonic() - began < 4
+    assert 0.8 < time.monotonic() - began < BUSY_S
 
 
 @pytest.mark.parametrize("first", [b"", b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"])
@@ -289,12 +292,12 @@ def test_a_head_or_body_in_crumbs_gets_no_more_time(server: Serving, first: byte
     host, port = server.url.removeprefix("http://").split(":")
     for head in (b"GET /healthz HTTP/1.1\r\nx: ", b"\r\n\r\n"):
         began = time.monotonic()
-        with socket.create_connection((host, int(port)), timeout=5) as connection:
+        with socket.create_connection((host, int(port)), timeout=BUSY_S) as connection:
             connection.sendall(first)
             received = b"" if not first else connection.recv(65_536)
             connection.sendall(head[:4])
             try:
-                while time.monotonic() - began < 4:
+                while time.monotonic() - began < BUSY_S:
                     time.sleep(0.1)
                     connection.sendall(b"\r\n" if head == b"\r\n\r\n" else b"a")
                     connection.settimeout(0.01)
@@ -305,7 +308,7 @@ def test_a_head_or_body_in_crumbs_gets_no_more_time(server: Serving, first: byte
                     break
             except (BrokenPipeError, ConnectionResetError):
                 pass
-        assert time.monotonic() - began < 3, received
+        assert time.monotonic() - began < BUSY_S, received
 
 
 def test_pages_from_elsewhere_cannot_use_a_server_without_keys(server: Serving) -> None:

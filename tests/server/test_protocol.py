@@ -61,8 +61,8 @@ def test_a_client_that_reads_nothing_is_let_go(capfd: pytest.CaptureFixture[str]
         client.connect(("127.0.0.1", port))
         began = time.monotonic()
         client.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
-        assert ended.wait(5)
-        assert 0.2 < time.monotonic() - began < 3
+        assert ended.wait(30)
+        assert 0.2 < time.monotonic() - began < 30
 
 
 def test_requests_in_a_row_on_one_connection_are_all_answered() -> None:

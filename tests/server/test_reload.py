@@ -28,7 +28,7 @@ def test_a_changed_file_is_served_within_a_second(upstream: UpstreamServer, tmp_
     """Other rungs, under another name even."""
     with serving(tmp_path, {"a": ladder(upstream, "a", "ok")}) as server:
         (tmp_path / "a.yaml").write_text(ladder(upstream, "b", "ok"))
-        until(lambda: server.post(CHAT, chat("cascade/b")).status_code == 200, 5)
+        until(lambda: server.post(CHAT, chat("cascade/b")).status_code == 200)
         assert server.post(CHAT, chat("cascade/a")).status_code == 404
         assert server.post(CHAT, chat("cascade/default")).json()["model"] == "b-0"
 
@@ -46,17 +46,17 @@ def test_a_bad_file_changes_nothing_and_is_told(upstream: UpstreamServer, tmp_pa
         ):
             told = len(server.events("reload failed"))
             file.write_text(bad)
-            until(partial(more_than, server, told), 5)
+            until(partial(more_than, server, told))
             assert words in server.events("reload failed")[told]["problem"]
             ready = server.get("/readyz")
             assert (ready.status_code, ready.json()["reload"]) == (200, "failed")
             assert words in ready.json()["problems"][0]
             assert server.post(CHAT, chat("cascade/a")).json()["model"] == "a-0"
         file.unlink()
-        until(lambda: "cannot be read" in str(server.get("/readyz").json()["problems"]), 5)
+        until(lambda: "cannot be read" in str(server.get("/readyz").json()["problems"]))
         assert server.post(CHAT, chat("cascade/a")).status_code == 200
         file.write_text(good)
-        until(lambda: server.get("/readyz").json()["reload"] == "ok", 5)
+        until(lambda: server.get("/readyz").json()["reload"] == "ok")
 
 
 def test_a_hang_up_reloads_all_or_nothing(upstream: UpstreamServer, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_asks_that_outlast_the_grace_time_are_cut_and_told_so(
         until(lambda: len(upstream.seen("hang")) > before)
         began = time.monotonic()
         assert server.stop() == 0
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15  # the upstream hangs for 30
         asking.join()
         assert (answers[0].status_code, answers[0].json()["error"]["code"]) == (503, "closing")
         assert answers[0].headers["retry-after"] == "1"

@@ -34,7 +34,7 @@ class OtlpReceiver:
 
     def spans(self) -> list[dict[str, Any]]:
         """Return what has come, in the order of their beginnings."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/spans", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/spans", timeout=30) as answer:
             return sorted(json.load(answer), key=lambda span: span["began"])
 
     def wait_for(self, count: int, timeout_s: float = 20.0) -> list[dict[str, Any]]:
