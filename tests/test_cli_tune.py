@@ -155,6 +155,21 @@ def test_replay_says_which_rows_were_seen_before(
     assert said(capsys, ["replay", *common, "--policy", policy, "--split", "test"])["told"] == []
 
 
+def test_questions_that_stand_in_two_splits_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By tune and by replay, under whatever id and with whatever spaces."""
+    rows = log_rows(60, "train", 0) + log_rows(20, "test", 1)
+    for row, other in zip(rows[60:67], rows, strict=False):
+        row["prompt"] = f" {other['prompt']}".upper()
+    twice, policy = tmp_path / "log.jsonl", tmp_path / "p.yaml"
+    twice.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert run(["tune", twice, "--quality", "0.9", "-o", policy]) == 0
+    assert "7 of 60 rows ask what rows of split 'test' ask too" in capsys.readouterr().err
+    assert run(["replay", twice, "--policy", policy]) == 0
+    assert "7 of 20 rows ask what rows of split 'train' ask too" in capsys.readouterr().err
+
+
 def test_a_promise_is_written_into_the_policy(
     log: Path, scorer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -127,9 +127,10 @@ def read_log(
     log = TrafficLog(paths=list(logs))
     draws: dict[str, str] | None = {} if random else None
     wanted = models if scorer is None else scorer.models
+    asked_in: dict[str, set[str]] = {}
     for split in splits:
         found = collect(
-            log if draws is None else _noting(log, draws),
+            _watched(log if draws is None else _noting(log, draws), asked_in),
             split=split,
             models=wanted,
             price=prices.cost,
@@ -193,7 +194,7 @@ def read_log(
         same=same,
         known=known,
         asked=[
-            digest(" ".join(prompt.lower().split()) or key)
+            _what_is_asked(prompt) or digest(key)
             for prompt, key in zip(found.prompts, keys, strict=True)
         ],
         drawn_by=None if draws is None else [draws[key] for key in keys],
@@ -207,7 +208,7 @@ def read_log(
         digest=found.digest(names),
         split=split or "",
         rows_in_log=found.seen,
-        told=tuple(_told(log, found, table)),
+        told=(*_told(log, found, table), *_asked_twice(table.asked, asked_in, split)),
         prompts=found.prompts,
         answers=texts,
     )
@@ -217,6 +218,39 @@ def _check_models(wanted: Sequence[str] | None, known: Sequence[str]) -> None:
     missing = [name for name in wanted or () if name not in known]
     if missing and known:
         raise ConfigError(f"not in the log: {', '.join(missing)}; it has {', '.join(known)}")
+
+
+def _what_is_asked(prompt: str) -> str | None:
+    """Return the digest of a prompt without regard to case and spaces; None where it is empty."""
+    words = prompt.lower().split()
+    return digest(" ".join(words)) if words else None
+
+
+def _watched(rows: Iterable[TrafficRow], asked_in: dict[str, set[str]]) -> Iterator[TrafficRow]:
+    """Yield rows, and note by split what they ask."""
+    asked_in.clear()
+    for row in rows:
+        asked = _what_is_asked(row.prompt) if row.split else None
+        if asked is not None:
+            asked_in.setdefault(row.split, set()).add(asked)
+        yield row
+
+
+def _asked_twice(
+    asked: Sequence[str], asked_in: dict[str, set[str]], split: str | None
+) -> list[str]:
+    """Return how many rows ask what rows of other splits ask, in words; nothing where none does."""
+    others = {
+        other: sum(one in there for one in asked)
+        for other, there in sorted(asked_in.items())
+        if other != (split or "train")
+    }
+    return [
+        f"{count:,} of {len(asked):,} rows ask what rows of split {other!r} ask too: what is chosen on "
+        "one split and measured on the other looks better than on new questions"
+        for other, count in others.items()
+        if count
+    ]
 
 
 def _noting(log: TrafficLog, draws: dict[str, str]) -> Iterator[TrafficRow]:
