@@ -53,6 +53,14 @@ CASES: dict[str, tuple[BaseException, int, str, float | None]] = {
         None,
     ),
     "too long": (group(e.ContextTooLong("long", **OF)), 400, "context_length_exceeded", None),
+    "over the budget of compression": (
+        group(
+            e.PromptOverBudget(budget=5, least_tokens=9, protected_tokens=9, place="compress[0]")
+        ),
+        400,
+        "context_length_exceeded",
+        None,
+    ),
     "content": (group(e.ContentRefused("no", **OF)), 400, "content_filter", None),
     "not recorded": (group(e.NotRecorded("no", **OF)), 404, "not_recorded", None),
     "rejected": (group(e.RunError("rung 0 m: failed gate schema")), 502, "upstream_failed", None),
