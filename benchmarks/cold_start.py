@@ -54,14 +54,15 @@ def main() -> None:
         return
     names = given.logs or (("samples_date",) if given.smoke else LOGS)
     draws = 1 if given.smoke else given.draws
-    found = [line for name in names if (line := measure(name, draws)) is not None]
+    labels = LABELS[:1] if given.smoke else LABELS
+    found = [line for name in names if (line := measure(name, draws, labels)) is not None]
     means(found)
     out = ROOT / "out" / "cold_start.json"
     out.parent.mkdir(exist_ok=True)
     out.write_text(json.dumps({"draws": draws, "logs": found}, indent=1) + "\n")
 
 
-def measure(name: str, draws: int) -> dict[str, Any] | None:
+def measure(name: str, draws: int, sizes: Sequence[int] = LABELS) -> dict[str, Any] | None:
     """Measure one log and print its line."""
     begin = time.perf_counter()
     log = load(name)
@@ -101,19 +102,19 @@ def measure(name: str, draws: int) -> dict[str, Any] | None:
     told = [f"{key} {value:.3f}" for key, value in line.items() if isinstance(value, float)]
     print(f"{name}: {', '.join(told)}{'' if ranking else '; silent: ' + str(line['silent'])}")
     if draws and ranking is not None and not ranking.by_logprob:
-        line["fade"] = fade(log, weak, strong, looks, draws)
+        line["fade"] = fade(log, weak, strong, looks, draws, sizes)
     print(f"  {time.perf_counter() - begin:.0f} s", flush=True)
     return line
 
 
 def fade(
-    log: Log, weak: int, strong: int, looks: np.ndarray, draws: int
+    log: Log, weak: int, strong: int, looks: np.ndarray, draws: int, sizes: Sequence[int]
 ) -> dict[str, list[list[float]]]:
     """Return [without, with the prior] of each draw, by number of labels."""
     y_weak, y_strong = (log.blocks.score[log.test, j] for j in (weak, strong))
     known = log.train[np.isfinite(log.blocks.score[log.train][:, [weak, strong]]).all(axis=1)]
     found: dict[str, list[list[float]]] = {}
-    for labels in (n for n in LABELS if n <= len(known)):
+    for labels in (n for n in sizes if n <= len(known)):
         rows = found[str(labels)] = []
         for draw in range(draws):
             picked = np.sort(np.random.default_rng(draw).permutation(known)[:labels])

@@ -8,6 +8,7 @@ All settings of `scorers/generic.py` were chosen by this table, on no other log.
 
 from __future__ import annotations
 
+import argparse
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -34,6 +35,9 @@ ALL = tuple(name for name in OWN_NAMES if name not in LOGPROB_NAMES and name != 
 def main() -> None:
     """Print the table."""
     warnings.filterwarnings("ignore", category=RuntimeWarning)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--smoke", action="store_true", help="the same: it takes seconds")
+    parser.parse_args()
     data = generic_log()
     tasks = np.array([name.rpartition("-")[0] for name in data.ids])
     print(f"{len(data)} questions of {len(set(tasks))} tasks; AUROC within a task left out")

@@ -161,11 +161,11 @@ def why_silent(own: np.ndarray) -> str | None:
     if claims < LEAST_CLAIMS:
         return (
             f"{claims:.0%} of the answers claim something that can be checked (a number, an option, "
-            f"a short text); in open talk the ranking is no better than chance"
+            f"a short text); in open talk such a ranking is worse than chance"
         )
     words = float(np.expm1(np.median(own[:, _WORDS])))
     if words < LEAST_WORDS:
-        return f"the median answer has {words:.0f} words, and no reasoning to read"
+        return f"the median answer is {words:.0f} words long: there is no reasoning to read"
     return None
 
 

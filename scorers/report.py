@@ -180,7 +180,8 @@ def stage_of(labels: int) -> str:
     if labels < COLD_START:
         return (
             f"cold start: {labels} labelled rows, and a scorer needs {COLD_START}; until then "
-            "raw log-probabilities, or two cheap models that agree, decide better"
+            "a ranking (by log-probabilities, or by the text alone), or two cheap models that agree, "
+            "decide better than chance"
         )
     if labels < FEW:
         return (

@@ -160,7 +160,9 @@ def test_one_class_and_missing_scores_are_refused(
             response.text = "42"
     log = traffic.write(tmp_path / "none.jsonl", made)
     assert run("train", str(log), "-o", str(tmp_path / "s")) == 1
-    assert "40 × no score" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "40 × no score" in told
+    assert "not ranked without labels either: small: the median answer is 1 words long" in told
     assert not (tmp_path / "s").exists()
 
 

@@ -90,6 +90,8 @@ def train_command(
 ) -> None:
     """Train a scorer on what models answered and how right they were.
 
+    With fewer than 25 labelled answers of a model it leaves a ranking of the answers, which is no
+    probability.
     Example: cascade train traffic.jsonl.gz -o scorers/support
     """
     from scorers.artifact import check_target
@@ -126,7 +128,7 @@ def train_command(
     except TrainingFailed as exc:
         _tell_skipped(console, log)
         if isinstance(exc, TooFewLabels) and _cold_start(
-            log, split, wanted, price_list, sample, seed, output, exc, json
+            log, split, wanted, price_list, sample, seed, output, exc, json, console
         ):
             return
         console.print(f"[bold red]error:[/] {escape(str(exc))}")
@@ -151,6 +153,7 @@ def _cold_start(
     output: Path,
     why: TooFewLabels,
     json: bool,
+    errors: Console,
 ) -> bool:
     """Write a ranking instead of a scorer; return False where nothing can be ranked either."""
     from scorers.dataset import collect
@@ -167,7 +170,7 @@ def _cold_start(
         need_score=False,
     )
     models = tuple(wanted or found.models)
-    return write_cold_start(found, models, output, why.labels, str(why), json=json)
+    return write_cold_start(found, models, output, why.labels, str(why), json=json, errors=errors)
 
 
 def _names(given: str) -> list[str]:

@@ -20,7 +20,14 @@ __all__ = ["write_cold_start"]
 
 
 def write_cold_start(
-    found: Collected, models: tuple[str, ...], output: Path, labels: int, why: str, *, json: bool
+    found: Collected,
+    models: tuple[str, ...],
+    output: Path,
+    labels: int,
+    why: str,
+    *,
+    json: bool,
+    errors: Console,
 ) -> bool:
     """Rank each model's answers, save that, and print what it is.
 
@@ -31,15 +38,18 @@ def write_cold_start(
         labels: Labelled answers of the model that has the fewest.
         why: Why no scorer could be trained.
         json: Whether one JSON object is printed instead of words.
+        errors: Told why there is nothing to rank by.
 
     Returns:
-        Whether anything could be ranked; if not, nothing is written or printed.
+        Whether anything could be ranked; if not, nothing is written.
     """
     from scorers.cold_start import fit_cold_start, save_cold_start
     from scorers.report import more_labels, stage_of
 
     cold = fit_cold_start(found, models)
     if not any(cold.rankings.values()):
+        for model, reason in cold.why.items():
+            errors.print(f"not ranked without labels either: {escape(f'{model}: {reason}')}")
         return False
     facts: dict[str, Any] = {
         "created": SystemClock().now_iso(),

@@ -111,7 +111,7 @@ def test_with_log_probabilities_their_mean_ranks() -> None:
     ("own", "said"),
     [
         (answers(sums(20)), "20 answers; ranks need at least 25"),
-        (answers(["five"] * 40), "the median answer has 1 words"),
+        (answers(["five"] * 40), "the median answer is 1 words long"),
         (
             answers(
                 ["Well, one could say many things about this matter, and people do so."] * 40,
