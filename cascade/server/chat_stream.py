@@ -15,10 +15,16 @@ from .streams import server_sent
 __all__ = ["ChatChunks"]
 
 
+_ROLE: dict[str, Any] = {"role": "assistant", "content": "", "refusal": None}
+"""What the first chunk of a choice says."""
+
+
 class ChatChunks:
     """The chunks of one completion, of however many choices.
 
     The last one before ``[DONE]`` holds the object `cascade`. `model` is that of a chunk's own choice.
+    Choices are opened in order, whichever says something first: OpenAI's SDK fails at the second one if
+    it has not heard of the first.
 
     Args:
         created: The time, seconds since 1970.
@@ -31,16 +37,15 @@ class ChatChunks:
         self._include_usage = include_usage
         self._top_logprobs = top_logprobs
         self._models: dict[int, str] = {}
+        self._opened = 0
 
     def tell(self, event: Event | ChoiceEvent | AllDone, id: str) -> bytes:
         """Return an event as chunks."""
         if isinstance(event, ChoiceEvent):
-            if isinstance(event.event, Done):  # others are still coming
-                finish_reason = event.event.result.answer.finish_reason
-                return self._delta(id, event.index, {}, finish_reason)
-            return self._tell(event.event, event.index, id)
+            return self._tell_choice(event.event, event.index, id)
         if isinstance(event, AllDone):
-            return self._end(event.results, event.last, id)
+            opened = self._open(event.last, event.results[event.last].model, id)
+            return opened + self._end(event.results, event.last, id)
         if isinstance(event, Done):
             return self._end((event.result,), 0, id)
         return self._tell(event, 0, id)
@@ -48,6 +53,25 @@ class ChatChunks:
     def ping(self) -> bytes:
         """Return a comment, which clients pass over."""
         return b": waiting\n\n"
+
+    def _tell_choice(self, event: Event, index: int, id: str) -> bytes:
+        if isinstance(event, Done):  # others are still coming
+            finish_reason = event.result.answer.finish_reason
+            opened = self._open(index, event.result.model, id)
+            return opened + self._delta(id, index, {}, finish_reason)
+        if isinstance(event, AnswerStarted):
+            self._models[index] = event.model
+            return self._open(index, event.model, id)
+        return self._tell(event, index, id)
+
+    def _open(self, index: int, model: str, id: str) -> bytes:
+        """Return the first chunks of this choice and of those before it, where they have not been told."""
+        told = b""
+        for i in range(self._opened, index + 1):
+            self._models.setdefault(i, model)
+            told += self._delta(id, i, _ROLE)
+        self._opened = max(self._opened, index + 1)
+        return told
 
     def _tell(self, event: Event, index: int, id: str) -> bytes:
         if isinstance(event, TextDelta):
@@ -57,7 +81,7 @@ class ChatChunks:
             return self._delta(id, index, {"tool_calls": [_tool_call(event)]})
         if isinstance(event, AnswerStarted):
             self._models[index] = event.model
-            return self._delta(id, index, {"role": "assistant", "content": "", "refusal": None})
+            return self._delta(id, index, _ROLE)
         if isinstance(event, RefusalDelta):
             return self._delta(id, index, {"refusal": event.text})
         return b""

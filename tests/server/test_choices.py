@@ -15,9 +15,11 @@ import pytest
 
 from cascade.clock import SystemClock
 from cascade.errors import ConnectFailed, RequestError
+from cascade.events import AnswerStarted, TextDelta
 from cascade.server.app import make_app
 from cascade.server.bodies import BodyLimits
-from cascade.server.choices import each_choice
+from cascade.server.chat_stream import ChatChunks
+from cascade.server.choices import ChoiceEvent, each_choice
 from cascade.server.endpoint import Gate
 from cascade.server.served import Ladders
 from cascade.testing import ScriptedScorer
@@ -159,6 +161,23 @@ async def test_chunks_of_choices_come_as_they_are_said(tmp_path: Path) -> None:
     assert order != sorted(order)
     assert (usage["choices"], usage["usage"]["completion_tokens"]) == ([], 6)
     assert [choice["rung"] for choice in usage["cascade"]["choices"]] == [0, 0]
+
+
+def test_choices_are_opened_in_order_whichever_speaks_first() -> None:
+    """OpenAI's SDK fails at the second one if it has not heard of the first."""
+    chunks = ChatChunks(created=5, include_usage=False, top_logprobs=None)
+    events = [
+        ChoiceEvent(index=1, event=AnswerStarted(rung=0, model="small")),
+        ChoiceEvent(index=1, event=TextDelta(text="b")),
+        ChoiceEvent(index=0, event=AnswerStarted(rung=1, model="large")),
+        ChoiceEvent(index=0, event=TextDelta(text="a")),
+    ]
+    blocks = b"".join(chunks.tell(event, "a1") for event in events).decode().split("\n\n")
+    told = [json.loads(block.removeprefix("data: ")) for block in blocks if block]
+    heard = [(chunk["choices"][0]["index"], chunk["model"]) for chunk in told]
+    assert heard == [(0, "small"), (1, "small"), (1, "small"), (0, "large")]
+    said = [chunk["choices"][0]["delta"] for chunk in told]
+    assert [delta.get("role") for delta in said] == ["assistant", "assistant", None, None]
 
 
 @pytest.mark.anyio
