@@ -385,21 +385,31 @@ async def measure_latency(upstream: Upstream, scale: Scale) -> dict[str, dict[st
 
 
 async def measure_safety(upstream: Upstream, scale: Scale) -> dict[str, dict[str, list[float]]]:
-    """Return, for each setting of safety, asks without and with it in turns: µs, and calls/s at 64."""
+    """Return, for each setting of safety, asks without and with it in turns: µs, and calls/s at 64.
+
+    Beside the calls a second stands the processor time of each, which other programs on the machine
+    change little.
+    """
     found: dict[str, dict[str, list[float]]] = {}
     async with engine(upstream, safety="none") as without:
         for name in list(SAFETY)[1:]:
             async with engine(upstream, safety=name) as ask:
                 samples = await paired_latency(without, ask, pairs=scale.pairs)
                 rates: tuple[list[float], list[float]] = ([], [])
+                busy: tuple[list[float], list[float]] = ([], [])
                 for _ in range(scale.rounds):
-                    for one, kept in zip((without, ask), rates, strict=True):
-                        kept.append(await throughput(one, calls=scale.calls, in_flight=64))
+                    for i, one in enumerate((without, ask)):
+                        began = time.process_time()
+                        rates[i].append(await throughput(one, calls=scale.calls, in_flight=64))
+                        spent_us = (time.process_time() - began) * 1e6
+                        busy[i].append(spent_us / (scale.calls + 64))
             found[name] = {
                 "without_us": samples[0],
                 "with_us": samples[1],
                 "without_per_s": rates[0],
                 "with_per_s": rates[1],
+                "without_cpu_us": busy[0],
+                "with_cpu_us": busy[1],
             }
     return found
 
@@ -450,12 +460,16 @@ def safety_table(found: dict[str, dict[str, list[float]]]) -> Table:
         "with µs",
         "adds µs",
         "at 64, %",
+        "CPU µs at 64",
+        "adds",
     )
     for name, samples in found.items():
         without, with_it = map(statistics.median, (samples["without_us"], samples["with_us"]))
         pairs = zip(samples["without_per_s"], samples["with_per_s"], strict=True)
         left = statistics.median(rate / base for base, rate in pairs)
-        numbers = (without, with_it, with_it - without, 100 * left)
+        cpu = list(zip(samples["without_cpu_us"], samples["with_cpu_us"], strict=True))
+        adds = statistics.median(more - less for less, more in cpu)
+        numbers = (without, with_it, with_it - without, 100 * left, min(cpu)[0], adds)
         table.add_row(name, *(f"{number:,.0f}" for number in numbers))
     return table
 

@@ -36,6 +36,9 @@ _RECOVERY_S = 8 * OPEN_S + 0.5
 
 _CANCELLED_WITHIN_S = 0.08
 _SLOWEST_S = 0.06
+_HEALED_S = 10.0
+"""How long a log with records to write may take to find that there is room again."""
+
 _GONE_S = 0.25
 """Seconds after the last cancellation within which the upstream must see nobody."""
 
@@ -216,7 +219,9 @@ async def _disk_full(setting: Setting) -> Finding:
             if before.dropped or full.failures == 0 or full.dropped == 0:
                 wrong.append(f"full: the disk was full at another time: {before}, {full}")
             disk.free()
-            await anyio.sleep(0.3)
+            with anyio.move_on_after(_HEALED_S):  # a busy machine may let the writer wait
+                while sink.statistics().pending:
+                    await anyio.sleep(0.05)
             seen += await crowd(ladder, range(2 * third, 3 * third), setting.in_flight)
             if (after := sink.statistics()).dropped > full.dropped:
                 wrong.append(f"healed: records are lost although there is room: {after}")
