@@ -98,7 +98,8 @@ def fit_ladder(
     labels.check(models)
     if not ((y >= 0.5).any(axis=0) & (y < 0.5).any(axis=0)).any():
         raise TrainingFailed(
-            "every model is always right, or always wrong, on these rows: nothing to tell apart"
+            "no model has both right answers (score >= 0.5) and wrong ones on these rows: "
+            "nothing to tell apart"
         )
     if len(models) <= PAIR:
         helpful = donors(dataset.models, dataset.score[rows], models)
