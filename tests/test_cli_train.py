@@ -153,7 +153,7 @@ def test_one_class_and_missing_scores_are_refused(
             response.score = 1.0
     log = traffic.write(tmp_path / "same.jsonl", made)
     assert run("train", str(log), "-o", str(tmp_path / "s")) == 1
-    assert "always right" in capsys.readouterr().err
+    assert "both right answers" in capsys.readouterr().err
     for row in made:
         for response in row.responses:
             response.score = response.logprobs = response.top_logprobs = None

@@ -57,7 +57,7 @@ def test_what_is_read_quickly_is_what_is_read_thoroughly(pieces: list[str]) -> N
     while equals >= 0:
         following = text.find("=", equals + 1)
         start = max(before, equals - WINDOW)
-        quick = _read_simple(text, text[::-1], start, equals, following)
+        quick = _read_simple(text, text[::-1], start, equals)
         if quick is not None:
             assert quick == _read_equation(text, start, equals, following)
         before, equals = equals + 1, following
@@ -66,7 +66,7 @@ def test_what_is_read_quickly_is_what_is_read_thoroughly(pieces: list[str]) -> N
 def test_plain_equations_are_read_quickly() -> None:
     """Two numbers and a result, behind the end of a sentence too."""
     for text in ("          . 12.5 * 4 = 50.", " of them; 51 x 8 = 408", "51-8=43"):
-        assert _read_simple(text, text[::-1], 0, text.find("="), -1) is not None
+        assert _read_simple(text, text[::-1], 0, text.find("=")) is not None
     text = "Well. 12.5 * 4 = 50 of them, so 51 x 8 = 408"
     assert check_arithmetic(text).equations == 2
     assert check_arithmetic(text).wrong == 0

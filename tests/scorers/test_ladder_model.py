@@ -190,7 +190,7 @@ def test_one_class_is_refused() -> None:
     for row in made:
         for response in row.responses:
             response.score = 1.0
-    with pytest.raises(TrainingFailed, match="always right"):
+    with pytest.raises(TrainingFailed, match="both right answers"):
         fit_ladder(read_dataset(made), np.arange(40), PAIR, 0)
 
 
