@@ -228,6 +228,8 @@ class Driver:
                 ending = await self._walk(steps, ask, calls)
         finally:
             self._scopes.discard(scope)
+        if ending is None and calls is not None:
+            ending = calls.ending  # it had come to its end when its time was over
         return self._wind_up(steps, ask) if ending is None else ending
 
     async def _walk(

@@ -92,6 +92,11 @@ class SideBySide:
         self._group: TaskGroup | None = None
         self._ending: Ending | None = None
 
+    @property
+    def ending(self) -> Ending | None:
+        """What the walk came to beside a slow call; None if it did not."""
+        return self._ending
+
     async def run(self) -> Ending:
         """Run the walk to its end."""
         try:

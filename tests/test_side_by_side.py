@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 
 import anyio
 import anyio.lowlevel
@@ -12,7 +13,7 @@ from cascade import Cascade, Ladder, Result, Rung
 from cascade.errors import ConnectFailed, DeadlineExceeded
 from cascade.resilience.hedge import Hedge
 from cascade.testing import ScriptedScorer, reply
-from cascade.types import Answer, ModelCall
+from cascade.types import Answer, Attempt, ModelCall, Request, Score
 
 pytestmark = pytest.mark.anyio
 
@@ -114,6 +115,34 @@ async def test_whoever_answers_first_is_judged_first(
         result = await ladder.ask("Which?")
     assert told(result) == expected
     assert models.cancelled == [name for name, verdict in expected if verdict == "hedged"]
+
+
+class Slow:
+    """A scorer that keeps the loop to itself until a deadline has passed."""
+
+    version = "slow"
+
+    async def score(self, request: Request, attempts: Sequence[Attempt]) -> Score:
+        time.sleep(0.3)
+        return Score(confidence=0.9)
+
+
+async def test_a_walk_that_ends_beside_a_slow_call_as_its_time_is_over_has_ended() -> None:
+    """The answer that was accepted is returned; no other end is sought."""
+    rungs = (Rung(model="small", provider="p", accept=0.8), Rung(model="middle", provider="p"))
+    for reader in (False, True):
+        models = Models(said((NEVER, 0.9), (AT_ONCE, 0.9)))
+        made = Cascade(Ladder(name="two", rungs=rungs), {"p": models}, scorer=Slow(), hedge=SOON)
+        async with made as ladder:
+            if reader:
+                async with ladder.stream("Which?", deadline_s=0.2) as events:
+                    async for _ in events:
+                        pass
+                result = events.result
+            else:
+                result = await ladder.ask("Which?", deadline_s=0.2)
+        assert result.model == "middle"
+        assert models.cancelled == ["small"]
 
 
 async def test_a_backup_that_fails_leaves_the_slow_one_its_time() -> None:
