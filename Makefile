@@ -33,7 +33,7 @@ demo: $(VENV)/core
 
 # Two processes, a file in one of them: the tests that start servers share those of their file.
 # What fails once more is a failure; what passes then is listed as RERUN: real servers on a busy machine.
-PYTEST := $(RUN) -m pytest -n 2 --dist loadfile --reruns 1
+PYTEST := $(RUN) -m pytest -n 2 --dist loadfile --reruns 1 -raR
 
 test: $(VENV)/dev
 	$(PYTEST)
