@@ -15,7 +15,6 @@ What remains is trust in the scores: a stranger's scorer may accept wrong answer
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -39,7 +38,7 @@ from .features import FEATURE_VERSION, OWN_NAMES, PROMPT_NAMES
 from .ladder import LadderModel
 from .ladder_fit import OutOfFold
 from .prefixes import PrefixModel
-from .whole_folder import written_whole
+from .whole_folder import sha256_of, version_of, written_whole
 
 __all__ = ["COLD_START", "FORMAT", "Artifact", "check_models", "check_target", "load", "save"]
 
@@ -193,7 +192,7 @@ def load(path: str | Path, models: Sequence[str] | None = None) -> Artifact:
         check_models(folder, [m["name"] for m in manifest["models"]], models)
     try:
         for name, digest in sorted(manifest["files"].items()):
-            if _sha256(folder / _plain(name)) != digest:
+            if sha256_of(folder / _plain(name)) != digest:
                 raise ScorerError(f"{folder / name} is not the file that was saved: it is damaged")
         arrays = _model(folder, manifest)
         prefixes = _prefixes(folder, manifest)
@@ -211,7 +210,7 @@ def load(path: str | Path, models: Sequence[str] | None = None) -> Artifact:
         path=folder,
         manifest=manifest,
         model=model,
-        version=_version(manifest["files"]),
+        version=version_of("trained", manifest["files"]),
         keys=keys,
         out_of_fold=q,
         prefixes=prefixes,
@@ -255,7 +254,7 @@ def _write(
     keys, first = np.unique(keys, return_index=True)
     np.savez_compressed(folder / OUT_OF_FOLD, keys=keys, q=oof.q[:, first].astype(np.float32))
     written = [p for p in sorted(folder.rglob("*")) if p.is_file()]
-    files = {p.relative_to(folder).as_posix(): _sha256(p) for p in written}
+    files = {p.relative_to(folder).as_posix(): sha256_of(p) for p in written}
     manifest = {
         "kind": SCORER,
         "format": FORMAT,
@@ -280,7 +279,7 @@ def _write(
     for file in (*written, folder / MANIFEST):
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
-    return _version(files)
+    return version_of("trained", files)
 
 
 def _replaceable(path: Path) -> bool:
@@ -377,16 +376,6 @@ def _plain(name: str) -> str:
         if f"tree_{number}.txt" != inner or not (number.isascii() and number.isdigit()):
             raise ValueError(f"{name!r} is not a file of a scorer")
     return name
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _version(files: Mapping[str, str]) -> str:
-    told = "\n".join(f"{name} {digest}" for name, digest in sorted(files.items()))
-    return f"trained/{hashlib.sha256(told.encode()).hexdigest()[:12]}"
 
 
 def _libraries() -> dict[str, str]:

@@ -7,7 +7,6 @@ anything: a threshold of 0.4 sends about 40 % of like traffic on.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -27,7 +26,7 @@ from .dataset import Collected
 from .features import FEATURE_VERSION, OWN_NAMES, read, read_prompt
 from .generic import Ranking, rank_answers, why_silent
 from .linear_head import ColumnMap, LinearHead
-from .whole_folder import written_whole
+from .whole_folder import sha256_of, version_of, written_whole
 
 __all__ = [
     "ColdStart",
@@ -106,7 +105,7 @@ def save_cold_start(path: Path, cold: ColdStart, facts: Mapping[str, Any]) -> st
             {model: None if r is None else _fields(r) for model, r in cold.rankings.items()},
             folder,
         )
-        files = {name: _sha256(folder / name) for name in FILES}
+        files = {name: sha256_of(folder / name) for name in FILES}
         manifest = {
             "kind": KIND,
             "format": FORMAT,
@@ -133,7 +132,7 @@ def save_cold_start(path: Path, cold: ColdStart, facts: Mapping[str, Any]) -> st
         for name in (*FILES, MANIFEST):
             with (folder / name).open("rb") as handle:
                 os.fsync(handle.fileno())
-    return _version(files)
+    return version_of("cold-start", files)
 
 
 def is_cold_start(folder: Path) -> bool:
@@ -172,7 +171,7 @@ def load_cold_start(folder: Path, models: Sequence[str] | None = None) -> ColdSt
     for name in FILES:
         if not (folder / name).is_file():
             raise ScorerError(f"{folder}: {name} is missing")
-        if _sha256(folder / name) != stated[name]:
+        if sha256_of(folder / name) != stated[name]:
             raise ScorerError(f"{folder / name} is not the file that was saved: it is damaged")
     value = load_fitted(folder)
     told = manifest.get("models")
@@ -194,7 +193,7 @@ def load_cold_start(folder: Path, models: Sequence[str] | None = None) -> ColdSt
         for m in manifest["models"]
         if rankings[m["name"]] is None
     }
-    return ColdStart(rankings=rankings, why=why, version=_version(stated))
+    return ColdStart(rankings=rankings, why=why, version=version_of("cold-start", stated))
 
 
 class ColdStartScorer:
@@ -311,13 +310,3 @@ def _manifest(folder: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict):
         raise ScorerError(f"{file} is not the manifest of a scorer")
     return manifest
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _version(files: Mapping[str, str]) -> str:
-    told = "\n".join(f"{name} {digest}" for name, digest in sorted(files.items()))
-    return f"cold-start/{hashlib.sha256(told.encode()).hexdigest()[:12]}"

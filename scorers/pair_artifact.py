@@ -27,7 +27,7 @@ from .pair_features import FEATURE_VERSION, Rarity
 from .pair_model import COLUMNS, PairModel
 from .pairs import SameAnswer
 from .trees import check_trees
-from .whole_folder import written_whole
+from .whole_folder import version_of, written_whole
 
 __all__ = ["check_pairs_target", "load_default_pairs", "load_pairs", "save_pairs"]
 
@@ -123,7 +123,7 @@ def load_pairs(
             raise ValueError("threshold or calibration is not finite")
         scorer = SameAnswer(
             model,
-            version=_version(manifest["files"]),
+            version=version_of("pairs", manifest["files"]),
             certified=certified,
             embedder=_embedder(embedder, model.vectors),
             allow=allow,
@@ -192,7 +192,7 @@ def _write(
     for i, booster in enumerate(model.boosters):
         (folder / f"tree_{i}.txt").write_text(_plain_trees(booster), encoding="utf-8")
     files = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir())}
-    version = _version(files)
+    version = version_of("pairs", files)
     scorer = SameAnswer(model, version=version, certified=certified, embedder=embedder)
     manifest = {
         "kind": _KIND,
@@ -294,11 +294,6 @@ def _bytes(file: Path) -> bytes:
 def _probe(scorer: SameAnswer) -> list[float]:
     verdicts = [scorer.judge(a, b, similarity=near, margin=math.nan) for a, b, near in _PROBES]
     return [verdict.p_same for verdict in verdicts if verdict.p_same is not None]
-
-
-def _version(files: Mapping[str, str]) -> str:
-    told = "\n".join(f"{name} {digest}" for name, digest in sorted(files.items()))
-    return f"pairs/{hashlib.sha256(told.encode()).hexdigest()[:12]}"
 
 
 def _libraries() -> dict[str, str]:
